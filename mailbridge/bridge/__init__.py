@@ -1,0 +1,1 @@
+"""The flows between marketplace and mailbox, one module each, joining `domain` and the ports."""

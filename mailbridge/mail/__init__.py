@@ -1,0 +1,1 @@
+"""Reading and writing mail, and the two guarded connections: IMAP and SMTP submission."""

@@ -1,0 +1,1 @@
+"""The marketplace as a port (`port`), and one folder for each adapter."""

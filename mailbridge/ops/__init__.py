@@ -1,0 +1,1 @@
+"""What an operator needs: logging, supervision, alerts, systemd and the control socket."""
