@@ -1,0 +1,149 @@
+"""What mailbridge says to staff inside a thread: holds, receipts and the like, as values.
+
+The journal stores a notice as this value (JSON) and `templates/mail/` puts it into words, so a
+notice can be filed again in the same words after a crash, in either language. A code and a
+command that takes it are never printed together (see `codes` in docs/trust.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+__all__ = ["Done", "DoneKind", "HoldReason", "Notice", "NoticeKind"]
+
+
+class NoticeKind(StrEnum):
+    """What a notice is for."""
+
+    HOLD = "hold"
+    """Nothing was sent or done: `reason` says why, `code` may release it. Unread."""
+    RECEIPT = "receipt"
+    """All that a reply asked for is settled: `done` lists each thing, `text` as sent. Read."""
+    TROUBLE = "trouble"
+    """A reply or close under way needs a person's eye: `reason` says why. Unread."""
+    HELP = "help"
+    """The commands, in answer to a request for help. Read."""
+    PROBE = "probe"
+    """Asks an agent to answer « test » once, to prove the reply address. Unread."""
+    NEWS = "news"
+    """Something about the discussion itself (twin thread, reopened …): `done`. Read."""
+
+
+class HoldReason(StrEnum):
+    """Why something is held or needs a person; the comment names the `facts` each one carries."""
+
+    NOT_PROVEN = "not_proven"  # sender: origin of the mail could not be proven; code
+    NOT_STAFF = "not_staff"  # sender: From is no configured staff identity; code
+    OTHER_RECIPIENTS = "other_recipients"  # addresses: further recipients beside the reply address
+    NO_THREAD = "no_thread"  # reply address right, but not an answer to a mail of this thread
+    TWO_DISCUSSIONS = "two_discussions"  # ids: addresses and In-Reply-To name two discussions
+    UNKNOWN_COMMAND = "unknown_command"  # line
+    NEAR_COMMAND = "near_command"  # line, meant: nearly a command
+    BAD_ARGUMENT = "bad_argument"  # line
+    MISPLACED_COMMAND = "misplaced_command"  # line: not where this command is obeyed
+    CONTRADICTION = "contradiction"  # line, other: two commands that exclude each other
+    ECHOED_COMMAND = "echoed_command"  # line: the same line stands in the customer's words
+    PARTS_DIFFER = "parts_differ"  # text and HTML part of the mail hold different commands
+    NOT_AVAILABLE = "not_available"  # line: command known, but not on this account
+    MONEY_OFF = "money_off"  # line: refunds by mail are switched off
+    COLLEAGUE_ANSWERED = "colleague_answered"  # who, at: a colleague answered this mail already
+    NEAR_DUPLICATE = "near_duplicate"  # at: nearly the same reply minutes ago
+    TOO_OLD = "too_old"  # date, days: written before the limit
+    FOUND_IN_SENT = "found_in_sent"  # date: already lay in Sent at a first start or recovery
+    NO_TEXT = "no_text"  # nothing left once quotes and signature are removed
+    UNREADABLE = "unreadable"  # what: the mail could not be parsed
+    TWO_FROM = "two_from"  # several From headers or authors
+    TOO_BIG = "too_big"  # size, limit: in octets as text
+    ATTACHMENTS = "attachments"  # names, limit: against the channel's limits, in words
+    TEXT_LENGTH = "text_length"  # length, min, max: in characters
+    MAYBE_AUTOMATIC = "maybe_automatic"  # sign: looks like an absence message
+    LEAK = "leak"  # what: the text holds something that must not reach the customer
+    REPLIES_OFF = "replies_off"  # replies are switched off for this account
+    PAUSED = "paused"  # the operator paused this account
+    NO_ADDRESS = "no_address"  # answer: the marketplace gives no relay address
+    ADDRESS_EXPIRED = "address_expired"  # confirmed: older than four weeks and not confirmed again
+    SUBMISSION_REFUSED = "submission_refused"  # reply: the shop's own server refused, in its words
+    SUBMISSION_DELAYED = "submission_delayed"  # reply, since: not through yet, still trying
+    SUBMISSION_GAVE_UP = "submission_gave_up"  # reply, since
+    SUBMISSION_UNCERTAIN = "submission_uncertain"  # detail: may have gone out; waiting for evidence
+    UNRECORDED = "unrecorded"  # since: the marketplace does not show the reply yet
+    BOUNCED = "bounced"  # words: the relay sent it back
+    CLOSE_LAST_ANSWER = "close_last_answer"  # the marketplace says the last word is not the shop's
+    CLOSE_CANCEL_PENDING = "close_cancel_pending"  # a cancellation request is pending; still trying
+    CLOSE_NOT_FOUND = "close_not_found"  # the marketplace does not know the discussion
+    CLOSE_UNCLEAR = "close_unclear"  # answer: an answer we have no name for
+    CLOSE_GAVE_UP = "close_gave_up"  # since
+    MARKETPLACE_REFUSED = "marketplace_refused"  # words
+    BAD_CODE = "bad_code"  # tries: code wrong, used or too old
+    NOTHING_HELD = "nothing_held"  # line: a command about a held reply, and none is held
+    NOTHING_TO_RESEND = "nothing_to_resend"  # the reply is recorded, or was never sent
+    CANNOT_REOPEN = "cannot_reopen"  # this marketplace cannot reopen
+    TEMPLATE_BROKEN = "template_broken"  # name, what: a template of the shop's own fails
+
+
+class DoneKind(StrEnum):
+    """One settled thing in a receipt; the comment names its `facts`."""
+
+    SENT = "sent"  # at, to (words, no address): accepted by the shop's server
+    RECORDED = "recorded"  # at: the marketplace shows it
+    CLOSED = "closed"  # at
+    ALREADY_CLOSED = "already_closed"  # at
+    CLOSE_CANCELLED = "close_cancelled"  # the customer wrote again meanwhile
+    CLOSE_WITHDRAWN = "close_withdrawn"  # an agent undid the close
+    REOPENED = "reopened"  # at
+    NOTED = "noted"  # kept inside
+    CANCELLED = "cancelled"  # an agent stopped it before it left
+    REPLACED = "replaced"  # a newer reply took its place
+    RELEASED = "released"  # by, at: sent after a hold
+    NOT_SENT = "not_sent"  # nothing to send: commands only
+    TWIN = "twin"  # other: the same exchange has another number
+    CUSTOMER_AGAIN = "customer_again"  # the customer wrote in a closed discussion
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One line of a receipt."""
+
+    kind: DoneKind
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A mail of ours to staff, before it is put into words.
+
+    `facts` are words for the template, already cleaned; `text` is the reply concerned, as
+    written or as sent; `code` the one-time code that releases it, empty for none.
+    """
+
+    kind: NoticeKind
+    reason: HoldReason | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    done: tuple[Done, ...] = ()
+    text: str = ""
+    code: str = ""
+
+    @property
+    def unread(self) -> bool:
+        """Whether it asks for a person's eye."""
+        return self.kind in (NoticeKind.HOLD, NoticeKind.TROUBLE, NoticeKind.PROBE)
+
+    def to_json(self) -> str:
+        """For the journal; `from_json` gives an equal value back."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, data: str) -> Notice:
+        """Raises ValueError or KeyError for what `to_json` never wrote."""
+        raw = json.loads(data)
+        return cls(
+            kind=NoticeKind(raw["kind"]),
+            reason=HoldReason(raw["reason"]) if raw["reason"] else None,
+            facts=raw["facts"],
+            done=tuple(Done(DoneKind(d["kind"]), d["facts"]) for d in raw["done"]),
+            text=raw["text"],
+            code=raw["code"],
+        )
