@@ -1,0 +1,262 @@
+"""The kinds of value a configuration holds that TOML has no type for: times, addresses, hosts.
+
+Each kind turns what a person writes into one canonical form, or refuses it with one sentence
+that says which form is allowed; `loader` adds where it stands and what was found. Nothing here
+reads a file, the network or the clock.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import idna
+from pydantic import AfterValidator, BeforeValidator, Strict, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "BASE_DIR",
+    "count",
+    "Duration",
+    "EmailAddress",
+    "Folder",
+    "Host",
+    "HttpUrl",
+    "Line",
+    "LocalPath",
+    "Port",
+    "Switch",
+    "between",
+    "duration_text",
+    "is_loopback",
+    "resolve",
+]
+
+BASE_DIR = "base_dir"
+"""Key of the validation context: the folder that relative paths start from."""
+
+_PART = re.compile(r"(\d+)\s*(w|d|h|m|s)")
+_WHOLE = re.compile(r"(?:\d+\s*[wdhms]\s*)+")
+_UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+_LONGEST = timedelta(days=3650)
+_DURATION = 'allowed: a time such as "90s", "2m", "1h30m" or "28d", or a number of seconds'
+
+# RFC 5322 3.2.3 dot-atom. Quoted local parts and RFC 6531 ones are left out on purpose: the relay
+# and half of the mail servers an agent's reply crosses do not carry them.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")
+
+
+def _wrong(kind: str, text: str) -> PydanticCustomError:
+    # The text goes in as a value: a brace in it must not be taken for a placeholder.
+    return PydanticCustomError(kind, "{text}", {"text": text})
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        seconds = value
+    elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        parts = _PART.findall(value)
+        units = [unit for _, unit in parts]
+        if units != sorted(set(units), key="wdhms".index):
+            raise _wrong("duration", _DURATION + ", each unit once, the biggest first")
+        seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
+    else:
+        raise _wrong("duration", _DURATION)
+    if not 0 <= seconds <= _LONGEST.total_seconds():
+        raise _wrong("duration", _DURATION + ", from 0s to 3650d")
+    return timedelta(seconds=seconds)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+"""A length of time: "90s", "2m", "1h30m", "28d", or an integer of seconds."""
+
+
+def duration_text(value: timedelta) -> str:
+    """The shortest TOML form of a time in whole seconds, such as `1h30m`; `0s` for none."""
+    rest, words = int(value.total_seconds()), ""
+    for unit in "dhms":
+        count, rest = divmod(rest, _UNITS[unit])
+        words += f"{count}{unit}" if count else ""
+    return words or "0s"
+
+
+def between(least: str, most: str) -> AfterValidator:
+    """A limit for a `Duration` field, both ends allowed, written as in TOML."""
+    low, high = _duration(least), _duration(most)
+
+    def check(value: timedelta) -> timedelta:
+        if not low <= value <= high:
+            raise _wrong("duration_range", f"allowed: a time from {least} to {most}")
+        return value
+
+    return AfterValidator(check)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether traffic to `host` stays on this machine (RFC 6761 6.3 for the names)."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        name = host.lower()
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _domain(text: str) -> str | None:
+    """A host name in lower-case ASCII (IDNA 2008), None if it is none."""
+    name = text.lower()
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            return None
+    labels = name.split(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        return None
+    # "192.0.2" and "1.2.3.4.5" are broken addresses, not names (RFC 1123 2.1).
+    return None if labels[-1].isdigit() else name
+
+
+def _email(value: object) -> str:
+    allowed = 'allowed: one bare address such as "support@shop.fr"'
+    if not isinstance(value, str):
+        raise _wrong("email", allowed)
+    local, at, domain = value.strip().rpartition("@")
+    if not at:
+        raise _wrong("email", allowed)
+    if "<" in value:
+        raise _wrong("email", allowed + ", without a name and without < >")
+    if not local.isascii():
+        raise _wrong("email", allowed + "; no accents before the @")
+    if not _LOCAL.fullmatch(local):
+        raise _wrong("email", allowed)
+    if len(local) > 64:
+        raise _wrong("email", allowed + "; at most 64 characters before the @")
+    name = _domain(domain)
+    if name is None:
+        raise _wrong("email", allowed + "; what follows the @ is no domain")
+    if len(local) + len(name) > 253:
+        raise _wrong("email", allowed + "; at most 254 characters")
+    return f"{local}@{name}"
+
+
+EmailAddress = Annotated[str, BeforeValidator(_email)]
+"""An addr-spec in ASCII; the domain in lower case and IDNA, local part at most 64 octets."""
+
+
+def _host(value: object) -> str:
+    allowed = 'allowed: a host name such as "imap.shop.fr", or an IP address'
+    if not isinstance(value, str) or not value.strip():
+        raise _wrong("host", allowed)
+    text = value.strip().removesuffix(".")
+    if "/" in text:
+        raise _wrong("host", allowed + ', without "://" and without a path')
+    try:
+        return ipaddress.ip_address(text.strip("[]")).compressed
+    except ValueError:
+        pass
+    if ":" in text:
+        raise _wrong("host", allowed + "; the port has a key of its own")
+    name = _domain(text)
+    if name is None:
+        raise _wrong("host", allowed)
+    return name
+
+
+Host = Annotated[str, BeforeValidator(_host)]
+"""A host name (lower case, IDNA) or an IP address without brackets."""
+
+
+def _http_url(value: object) -> str:
+    allowed = 'allowed: a URL such as "https://host/path"'
+    if not isinstance(value, str) or _CONTROL.search(value) or " " in value.strip():
+        raise _wrong("url", allowed)
+    text = value.strip()
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise _wrong("url", allowed) from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise _wrong("url", allowed)
+    if parts.username is not None or parts.password is not None:
+        raise _wrong("url", allowed + "; no user name or password in it")
+    if ":" not in host and not host.replace(".", "").isdigit() and _domain(host) is None:
+        raise _wrong("url", allowed)
+    if parts.scheme == "http" and not is_loopback(host):
+        raise _wrong("url", allowed + "; http:// only to this machine itself (localhost)")
+    return text
+
+
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+"""An absolute URL: https, or http to a loopback address; never with a user name in it."""
+
+
+def _line(value: str) -> str:
+    if _CONTROL.search(value):
+        raise _wrong("line", "allowed: one line of text, without control characters")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_line)]
+"""One line of text. A line break here could end up as a header of its own."""
+
+
+def _folder(value: str) -> str:
+    if not value.strip() or _CONTROL.search(value):
+        raise _wrong("folder", "allowed: the name of a folder, in one line and not empty")
+    return value
+
+
+Folder = Annotated[str, AfterValidator(_folder)]
+"""An IMAP folder's name as people see it, in Unicode."""
+
+
+def resolve(path: Path, info: ValidationInfo) -> Path:
+    """`path`, taken from the configuration file's folder if it is relative; `~` is expanded."""
+    base: object = (info.context or {}).get(BASE_DIR)
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise _wrong("path", "allowed: a path; `~` has no meaning for this user") from None
+    return base / path if isinstance(base, Path) else path
+
+
+def _path(value: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(value) or str(value) == ".":
+        raise _wrong("path", 'allowed: a path such as "/etc/mailbridge/ca.pem"')
+    return resolve(value, info)
+
+
+LocalPath = Annotated[Path, AfterValidator(_path)]
+"""A path; relative ones start at the folder of the configuration file."""
+
+Switch = Annotated[bool, Strict()]
+"""`true` or `false`, nothing that looks like them."""
+
+
+def _whole(least: int, most: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        raise _wrong("number", f"allowed: a whole number from {least} to {most}")
+
+    return check
+
+
+Port = Annotated[int, BeforeValidator(_whole(1, 65535))]
+"""A TCP port."""
+
+
+def count(least: int, most: int) -> BeforeValidator:
+    """A limit for a whole-number field, both ends allowed."""
+    return BeforeValidator(_whole(least, most))
