@@ -2,17 +2,60 @@
 
 The subject is frozen with the first mail and its id stands at the end in round brackets: Gmail
 and Exchange split a thread whose subject changes, and a leading `[id]` is stripped by
-RFC 5256 section 2.1, which merges two customers into one thread.
+RFC 5256 section 2.1, which merges two customers into one thread. Dates are made so that sibling
+mails sort as the words were said. Everything here is pure; making the mails is `mail.compose`'s.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from mailbridge.domain.discussion import DiscussionKind
+from mailbridge.domain.discussion import Discussion, DiscussionKind
+from mailbridge.domain.wording import clean_line
 
-__all__ = ["Thread"]
+__all__ = [
+    "CATCH_UP",
+    "SUBJECT_LIMIT",
+    "Thread",
+    "frozen_subject",
+    "internal_date",
+    "next_date",
+    "thread_index",
+]
+
+SUBJECT_LIMIT = 115
+"""Characters; with `Re: ` before it a subject stays below 120 (Exchange hashes the first 255)."""
+
+CATCH_UP = timedelta(hours=2)
+"""A message older than this when it is filed came late: it is dated now in the folder."""
+
+_TITLES = {
+    "fr": {
+        DiscussionKind.CLAIM: "Réclamation",
+        DiscussionKind.ORDER_QUESTION: "Question sur une commande",
+        DiscussionKind.OFFER_QUESTION: "Question sur un produit",
+    },
+    "en": {
+        DiscussionKind.CLAIM: "Claim",
+        DiscussionKind.ORDER_QUESTION: "Question about an order",
+        DiscussionKind.OFFER_QUESTION: "Question about a product",
+    },
+}
+_ORDER = {"fr": "commande", "en": "order"}
+
+# What base-subject extraction would strip (RFC 5256 2.1), plus the answer marks of the languages
+# a customer of a French marketplace may write in. Left in place they change between clients.
+_ANSWER_MARK = re.compile(
+    r"^(?:(?:re|ré|ré?p|fwd?|tr|aw|wg|sv|vs|antw|rv|enc|i|r)\s*(?:\[\d*\])?\s*:|\[[^\]]*\])\s*",
+    re.IGNORECASE,
+)
+_FOREIGN_ID = re.compile(r"\(\s*([A-Za-z]{2}-[0-9A-Za-z]{1,16})\s*\)")
+
+_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +82,96 @@ class Thread:
     claim_type: str | None = None
     twin: str | None = None
     """Short id of the other thread of the same exchange (question turned claim)."""
+
+
+def frozen_subject(discussion: Discussion, short: str, *, language: str = "fr") -> str:
+    """The thread's subject: `<title> – commande <number> (CD-7F3K2)`, id always whole at its end.
+
+    The customer's title loses control and bidi characters, answer marks and `[..]` at its front,
+    and anything in brackets that looks like an id of ours. No longer than `SUBJECT_LIMIT`.
+    """
+    words = language if language in _TITLES else "fr"
+    title = _bare_title(clean_line(discussion.subject, 300))
+    tail = f" ({short.upper()})"
+    number = clean_line(discussion.order_number or "", 30)
+    if number and number not in title[:60]:
+        tail = f" – {_ORDER[words]} {number}{tail}"
+    if not any(unicodedata.category(c)[0] in "LNPS" for c in title):
+        title = _TITLES[words][discussion.kind]
+    return _cut(title, SUBJECT_LIMIT - len(tail)) + tail
+
+
+def _bare_title(title: str) -> str:
+    title = _FOREIGN_ID.sub(r"\1", title)
+    while True:
+        shorter = _ANSWER_MARK.sub("", title, count=1).strip()
+        if shorter == title:
+            return title
+        title = shorter
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` characters, never through an accent or a joined emoji."""
+    if len(text) <= limit:
+        return text
+    end = limit - 1
+    while end > 0 and (unicodedata.combining(text[end]) or _joins(text[end])):
+        end -= 1
+    while end > 0 and _joins(text[end - 1]):
+        end -= 1
+    return text[:end].rstrip() + "…"
+
+
+def _joins(char: str) -> bool:
+    return (
+        char in "\u200c\u200d" or 0xFE00 <= ord(char) <= 0xFE0F or 0x1F3FB <= ord(char) <= 0x1F3FF
+    )
+
+
+def thread_index(started_at: datetime, short: str, at: datetime | None = None) -> bytes:
+    """Exchange's conversation index (MS-OXOMSG 2.2.1.3); its first 22 bytes are the thread's.
+
+    Header block: the six high bytes of the first mail's FILETIME (the first of them is the
+    reserved 0x01), then 16 bytes that name the thread. For any later mail, sent `at`, a child
+    block of five bytes follows, so that Outlook shows it below the first.
+    """
+    header_time = _filetime(started_at) >> 16
+    name = hashlib.sha256(f"mailbridge thread {short}".encode()).digest()[:16]
+    header = header_time.to_bytes(6, "big") + name
+    if at is None:
+        return header
+    delta = max(0, _filetime(at) - (header_time << 16))
+    # 31 bits of the difference: without its low 18 bits (26 ms) as long as that fits, about
+    # 1.7 years, else without its low 23 bits and with the first bit set (delta code).
+    block = delta >> 18 if delta >> 49 == 0 else 1 << 31 | (delta >> 23 & 0x7FFF_FFFF)
+    spread = hashlib.sha256(f"{short} {int(at.timestamp())}".encode()).digest()[0] & 0xF0
+    return header + block.to_bytes(4, "big") + bytes([spread])
+
+
+def _filetime(moment: datetime) -> int:
+    """Windows FILETIME: 100 ns steps since 1601 (UTC)."""
+    return (moment - _FILETIME_EPOCH) // timedelta(microseconds=1) * 10
+
+
+def next_date(sent_at: datetime, now: datetime, previous: datetime | None) -> datetime:
+    """The `Date` of a mail: when the words were said, but never in the future.
+
+    Siblings of a thread are sorted by `Date`, which has whole seconds: one that would not come
+    after the `previous` mail of the thread is set a second behind it.
+    """
+    date = min(sent_at, now).replace(microsecond=0)
+    if previous is not None and date <= previous:
+        return previous.replace(microsecond=0) + timedelta(seconds=1)
+    return date
+
+
+def internal_date(
+    date: datetime, now: datetime, *, unread: bool, backfill: bool = False
+) -> datetime:
+    """The INTERNALDATE of a mail: its `Date`, which phones and Outlook then show alike.
+
+    A mail that waits for a person and comes late (after an outage) is dated `now`, so that it
+    stands on top and within a phone's "last days"; what is filed as read, and history filed at a
+    first run (`backfill`), keeps its own date.
+    """
+    return now if unread and not backfill and now - date > CATCH_UP else date
