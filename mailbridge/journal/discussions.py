@@ -1,0 +1,181 @@
+"""Discussions, their messages, the orders behind them, and how far the sweeps have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailbridge.domain.discussion import AuthorKind, Status
+from mailbridge.journal.tables import DiscussionRow, MessageRow, OrderRow, SweepRow
+
+__all__ = ["Discussions"]
+
+_CHUNK = 500
+"""SQLite takes a limited number of variables in one statement."""
+
+
+def _chunks(values: Iterable[str]) -> Iterable[list[str]]:
+    unique = list(dict.fromkeys(values))
+    for start in range(0, len(unique), _CHUNK):
+        yield unique[start : start + _CHUNK]
+
+
+class Discussions:
+    """Repository of one account."""
+
+    def __init__(self, session: AsyncSession, account: str) -> None:
+        self._session = session
+        self._account = account
+
+    async def get(self, discussion: str) -> DiscussionRow | None:
+        """By the marketplace's id."""
+        return await self._session.get(DiscussionRow, (self._account, discussion))
+
+    async def many(self, ids: Collection[str]) -> dict[str, DiscussionRow]:
+        """Those of these ids that are known."""
+        found: dict[str, DiscussionRow] = {}
+        for chunk in _chunks(ids):
+            query = select(DiscussionRow).where(
+                DiscussionRow.account == self._account, DiscussionRow.id.in_(chunk)
+            )
+            found |= {row.id: row for row in await self._session.scalars(query)}
+        return found
+
+    async def by_short(self, short: str) -> DiscussionRow | None:
+        """By the thread's short id, in any letter case."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account, DiscussionRow.short == short.lower()
+        )
+        return await self._session.scalar(query)
+
+    async def of_order(self, order_number: str) -> list[DiscussionRow]:
+        """All discussions about one order, oldest first."""
+        query = (
+            select(DiscussionRow)
+            .where(
+                DiscussionRow.account == self._account,
+                DiscussionRow.order_number == order_number,
+            )
+            .order_by(DiscussionRow.created_at)
+        )
+        return list(await self._session.scalars(query))
+
+    async def not_closed(self) -> list[DiscussionRow]:
+        """All that the journal still holds open."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account, DiscussionRow.status != Status.CLOSED
+        )
+        return list(await self._session.scalars(query))
+
+    async def to_move(self) -> list[DiscussionRow]:
+        """Threads that lie in another folder than they should."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account,
+            DiscussionRow.folder != DiscussionRow.wanted_folder,
+        )
+        return list(await self._session.scalars(query))
+
+    async def sharing_address(self, address: str) -> list[DiscussionRow]:
+        """All discussions a relay address serves."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account, DiscussionRow.relay_address == address
+        )
+        return list(await self._session.scalars(query))
+
+    def add(self, row: DiscussionRow) -> None:
+        """A discussion seen for the first time."""
+        self._session.add(row)
+
+    async def messages(self, discussion: str) -> list[MessageRow]:
+        """All messages of a discussion, oldest first."""
+        return (await self.messages_of([discussion])).get(discussion, [])
+
+    async def messages_of(self, ids: Collection[str]) -> dict[str, list[MessageRow]]:
+        """Messages of several discussions, each list oldest first."""
+        found: dict[str, list[MessageRow]] = {}
+        for chunk in _chunks(ids):
+            query = (
+                select(MessageRow)
+                .where(MessageRow.account == self._account, MessageRow.discussion.in_(chunk))
+                .order_by(MessageRow.sent_at, MessageRow.key)
+            )
+            for row in await self._session.scalars(query):
+                found.setdefault(row.discussion, []).append(row)
+        return found
+
+    async def message(self, discussion: str, key: str) -> MessageRow | None:
+        """One message by its identity."""
+        return await self._session.get(MessageRow, (self._account, discussion, key))
+
+    def add_message(self, row: MessageRow) -> None:
+        """A message seen for the first time."""
+        self._session.add(row)
+
+    async def customer_messages(self, discussion: str) -> int:
+        """How many messages by the customer are known."""
+        query = select(func.count()).where(
+            MessageRow.account == self._account,
+            MessageRow.discussion == discussion,
+            MessageRow.author_kind == AuthorKind.CUSTOMER,
+        )
+        return await self._session.scalar(query) or 0
+
+    async def order(self, number: str) -> OrderRow | None:
+        """An order as last read."""
+        return await self._session.get(OrderRow, (self._account, number))
+
+    async def orders(self, numbers: Collection[str]) -> dict[str, OrderRow]:
+        """Those of these orders that have been read."""
+        found: dict[str, OrderRow] = {}
+        for chunk in _chunks(numbers):
+            query = select(OrderRow).where(
+                OrderRow.account == self._account, OrderRow.number.in_(chunk)
+            )
+            found |= {row.number: row for row in await self._session.scalars(query)}
+        return found
+
+    async def put_order(self, number: str, data: str, fetched_at: datetime) -> None:
+        """Remember an order as just read."""
+        await self._session.merge(
+            OrderRow(account=self._account, number=number, data=data, fetched_at=fetched_at)
+        )
+
+    async def seen_until(self, kind: str) -> datetime | None:
+        """Until when this kind of sweep has seen everything."""
+        row = await self._session.get(SweepRow, (self._account, kind))
+        return row.good_until if row else None
+
+    async def saw_until(self, kind: str, moment: datetime) -> None:
+        """This kind of sweep has seen everything until `moment`."""
+        await self._session.merge(SweepRow(account=self._account, kind=kind, good_until=moment))
+
+    async def prunable(self, before: datetime, limit: int = 200) -> Sequence[DiscussionRow]:
+        """Closed long ago and still with words in it."""
+        query = (
+            select(DiscussionRow)
+            .where(
+                DiscussionRow.account == self._account,
+                DiscussionRow.settled_at < before,
+                DiscussionRow.pruned_at.is_(None),
+            )
+            .limit(limit)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def prune(self, row: DiscussionRow, now: datetime) -> None:
+        """Clear the words and names of one discussion; identities and hashes stay."""
+        row.title = row.customer = ""
+        row.subject = f"({row.short.upper()})"
+        row.pruned_at = now
+        await self._session.execute(
+            update(MessageRow)
+            .where(MessageRow.account == self._account, MessageRow.discussion == row.id)
+            .values(text="", author_name="")
+        )
+        if row.order_number:
+            order = await self.order(row.order_number)
+            if order is not None:
+                await self._session.delete(order)

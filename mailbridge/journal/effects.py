@@ -1,0 +1,265 @@
+"""Intents and what became of them: mails to file, dispatches, closes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailbridge.domain.closing import ClosingState
+from mailbridge.domain.delivery import MAY_HAVE_LEFT, DeliveryState
+from mailbridge.domain.filing import FilingState
+from mailbridge.journal.tables import ClosingRow, DeliveryRow, FilingRow
+
+__all__ = ["Closings", "Deliveries", "Filings"]
+
+
+class Filings:
+    """Mails of ours on their way into the mailbox."""
+
+    def __init__(self, session: AsyncSession, account: str, now: datetime) -> None:
+        self._session = session
+        self._account = account
+        self._now = now
+
+    async def get(self, discussion: str, key: str) -> FilingRow | None:
+        """By its key, unique within the discussion."""
+        query = select(FilingRow).where(
+            FilingRow.account == self._account,
+            FilingRow.discussion == discussion,
+            FilingRow.key == key,
+        )
+        return await self._session.scalar(query)
+
+    async def by_ids(self, ids: Collection[int]) -> list[FilingRow]:
+        """In the order of their ids."""
+        query = select(FilingRow).where(FilingRow.id.in_(ids)).order_by(FilingRow.id)
+        return list(await self._session.scalars(query))
+
+    async def by_mail(self, message_id: str) -> FilingRow | None:
+        """By Message-ID."""
+        query = select(FilingRow).where(
+            FilingRow.account == self._account, FilingRow.message_id == message_id
+        )
+        return await self._session.scalar(query)
+
+    async def due(self, limit: int) -> list[FilingRow]:
+        """Planned and due, oldest first: the order of a thread is the order of its ids."""
+        query = (
+            select(FilingRow)
+            .where(
+                FilingRow.account == self._account,
+                FilingRow.state == FilingState.PLANNED,
+                FilingRow.due_at <= self._now,
+            )
+            .order_by(FilingRow.id)
+            .limit(limit)
+        )
+        return list(await self._session.scalars(query))
+
+    async def in_state(self, state: FilingState) -> list[FilingRow]:
+        """All in this state, oldest first."""
+        query = (
+            select(FilingRow)
+            .where(FilingRow.account == self._account, FilingRow.state == state)
+            .order_by(FilingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def filed(self, discussion: str) -> list[FilingRow]:
+        """The thread's mails, in the order they were filed."""
+        query = (
+            select(FilingRow)
+            .where(
+                FilingRow.account == self._account,
+                FilingRow.discussion == discussion,
+                FilingRow.state == FilingState.FILED,
+            )
+            .order_by(FilingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def next_due(self) -> datetime | None:
+        """When the next planned mail is due."""
+        query = select(func.min(FilingRow.due_at)).where(
+            FilingRow.account == self._account, FilingRow.state == FilingState.PLANNED
+        )
+        return await self._session.scalar(query)
+
+    async def notices_since(self, discussion: str, since: datetime) -> int:
+        """How many notices that ask for a person's eye this discussion got."""
+        query = select(func.count()).where(
+            FilingRow.account == self._account,
+            FilingRow.discussion == discussion,
+            FilingRow.notice.is_not(None),
+            FilingRow.unread,
+            FilingRow.created_at >= since,
+        )
+        return await self._session.scalar(query) or 0
+
+    def add(self, row: FilingRow) -> None:
+        """A new intent."""
+        self._session.add(row)
+
+    async def forget_words(self, discussion: str) -> None:
+        """Retention: clear what notices said."""
+        await self._session.execute(
+            update(FilingRow)
+            .where(FilingRow.account == self._account, FilingRow.discussion == discussion)
+            .where(FilingRow.notice.is_not(None))
+            .values(notice="")
+        )
+
+
+class Deliveries:
+    """Dispatches."""
+
+    def __init__(self, session: AsyncSession, account: str, now: datetime) -> None:
+        self._session = session
+        self._account = account
+        self._now = now
+
+    async def get(self, identity: int) -> DeliveryRow | None:
+        """By its number."""
+        return await self._session.get(DeliveryRow, identity)
+
+    async def of_reply(self, reply: str) -> list[DeliveryRow]:
+        """The dispatch of a reply and its resends, oldest first."""
+        query = (
+            select(DeliveryRow)
+            .where(DeliveryRow.account == self._account, DeliveryRow.reply == reply)
+            .order_by(DeliveryRow.number)
+        )
+        return list(await self._session.scalars(query))
+
+    async def of_discussion(self, discussion: str) -> list[DeliveryRow]:
+        """All dispatches of a discussion, oldest first."""
+        query = (
+            select(DeliveryRow)
+            .where(DeliveryRow.account == self._account, DeliveryRow.discussion == discussion)
+            .order_by(DeliveryRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def by_mail(self, message_id: str) -> DeliveryRow | None:
+        """By the Message-ID of the mail to the customer."""
+        query = select(DeliveryRow).where(
+            DeliveryRow.account == self._account, DeliveryRow.message_id == message_id
+        )
+        return await self._session.scalar(query)
+
+    async def in_state(self, *states: DeliveryState) -> list[DeliveryRow]:
+        """All in these states, oldest first."""
+        query = (
+            select(DeliveryRow)
+            .where(DeliveryRow.account == self._account, DeliveryRow.state.in_(states))
+            .order_by(DeliveryRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def due(self) -> list[DeliveryRow]:
+        """Planned and due, oldest first."""
+        query = (
+            select(DeliveryRow)
+            .where(
+                DeliveryRow.account == self._account,
+                DeliveryRow.state == DeliveryState.PLANNED,
+                DeliveryRow.due_at <= self._now,
+            )
+            .order_by(DeliveryRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def next_due(self) -> datetime | None:
+        """When the next planned dispatch is due."""
+        query = select(func.min(DeliveryRow.due_at)).where(
+            DeliveryRow.account == self._account, DeliveryRow.state == DeliveryState.PLANNED
+        )
+        return await self._session.scalar(query)
+
+    async def unmatched(self, discussions: Sequence[str]) -> list[DeliveryRow]:
+        """Dispatches of these discussions that a message may turn out to be, oldest first."""
+        query = (
+            select(DeliveryRow)
+            .where(
+                DeliveryRow.account == self._account,
+                DeliveryRow.discussion.in_(discussions),
+                DeliveryRow.state.in_(MAY_HAVE_LEFT),
+            )
+            .order_by(DeliveryRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    def add(self, row: DeliveryRow) -> None:
+        """A new intent."""
+        self._session.add(row)
+
+    async def forget_words(self, discussion: str) -> None:
+        """Retention: clear the texts sent."""
+        await self._session.execute(
+            update(DeliveryRow)
+            .where(DeliveryRow.account == self._account, DeliveryRow.discussion == discussion)
+            .values(text="", reply_text="")
+        )
+
+
+class Closings:
+    """Closes."""
+
+    def __init__(self, session: AsyncSession, account: str, now: datetime) -> None:
+        self._session = session
+        self._account = account
+        self._now = now
+
+    async def of_reply(self, reply: str) -> list[ClosingRow]:
+        """What a reply asked for."""
+        query = (
+            select(ClosingRow)
+            .where(ClosingRow.account == self._account, ClosingRow.reply == reply)
+            .order_by(ClosingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def of_discussion(self, discussion: str) -> list[ClosingRow]:
+        """All closes of a discussion, oldest first."""
+        query = (
+            select(ClosingRow)
+            .where(ClosingRow.account == self._account, ClosingRow.discussion == discussion)
+            .order_by(ClosingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def in_state(self, *states: ClosingState) -> list[ClosingRow]:
+        """All in these states, oldest first."""
+        query = (
+            select(ClosingRow)
+            .where(ClosingRow.account == self._account, ClosingRow.state.in_(states))
+            .order_by(ClosingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def due(self) -> list[ClosingRow]:
+        """Ready and due, oldest first."""
+        query = (
+            select(ClosingRow)
+            .where(
+                ClosingRow.account == self._account,
+                ClosingRow.state == ClosingState.READY,
+                ClosingRow.due_at <= self._now,
+            )
+            .order_by(ClosingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def next_due(self) -> datetime | None:
+        """When the next ready close is due."""
+        query = select(func.min(ClosingRow.due_at)).where(
+            ClosingRow.account == self._account, ClosingRow.state == ClosingState.READY
+        )
+        return await self._session.scalar(query)
+
+    def add(self, row: ClosingRow) -> None:
+        """A new intent."""
+        self._session.add(row)

@@ -1,0 +1,127 @@
+"""Staff replies, their copies and files, and how far the watched folders have been read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailbridge.domain.intake import IntakeState
+from mailbridge.journal.tables import AttachmentRow, CopyRow, FolderRow, ReplyRow
+
+__all__ = ["Folders", "Replies"]
+
+
+class Folders:
+    """Watched folders."""
+
+    def __init__(self, session: AsyncSession, account: str) -> None:
+        self._session = session
+        self._account = account
+
+    async def get(self, name: str) -> FolderRow | None:
+        """How far a folder has been read; None before its first look."""
+        return await self._session.get(FolderRow, (self._account, name))
+
+    async def read_to(self, name: str, uidvalidity: int, next_uid: int) -> None:
+        """Everything below `next_uid` has been dealt with."""
+        await self._session.merge(
+            FolderRow(account=self._account, name=name, uidvalidity=uidvalidity, next_uid=next_uid)
+        )
+
+
+class Replies:
+    """Staff replies."""
+
+    def __init__(self, session: AsyncSession, account: str) -> None:
+        self._session = session
+        self._account = account
+
+    async def get(self, reply: str) -> ReplyRow | None:
+        """By its key."""
+        return await self._session.get(ReplyRow, (self._account, reply))
+
+    async def of_discussion(self, discussion: str) -> list[ReplyRow]:
+        """All replies in a discussion, in the order they were written."""
+        query = (
+            select(ReplyRow)
+            .where(ReplyRow.account == self._account, ReplyRow.discussion == discussion)
+            .order_by(ReplyRow.written_at, ReplyRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def in_state(self, *states: IntakeState) -> list[ReplyRow]:
+        """All in these states, in the order they were seen."""
+        query = (
+            select(ReplyRow)
+            .where(ReplyRow.account == self._account, ReplyRow.state.in_(states))
+            .order_by(ReplyRow.seen_at, ReplyRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def next_due(self) -> datetime | None:
+        """When waiting for a better copy ends for the next reply."""
+        query = select(func.min(ReplyRow.due_at)).where(
+            ReplyRow.account == self._account, ReplyRow.state == IntakeState.GATHERING
+        )
+        return await self._session.scalar(query)
+
+    def add(self, row: ReplyRow) -> None:
+        """A reply seen for the first time."""
+        self._session.add(row)
+
+    async def copies(self, reply: str) -> list[CopyRow]:
+        """All copies of a reply; those in a Sent folder first."""
+        query = (
+            select(CopyRow)
+            .where(CopyRow.account == self._account, CopyRow.reply == reply)
+            .order_by(CopyRow.in_sent.desc(), CopyRow.folder, CopyRow.uid)
+        )
+        return list(await self._session.scalars(query))
+
+    async def copy_known(self, folder: str, uidvalidity: int, uid: int) -> CopyRow | None:
+        """The copy at this place, if it has been seen."""
+        return await self._session.get(CopyRow, (self._account, folder, uidvalidity, uid))
+
+    async def copies_by_mail(self, message_ids: Sequence[str]) -> list[CopyRow]:
+        """Copies that carry one of these Message-IDs."""
+        query = select(CopyRow).where(
+            CopyRow.account == self._account, CopyRow.message_id.in_(message_ids)
+        )
+        return list(await self._session.scalars(query))
+
+    async def add_copy(self, row: CopyRow) -> None:
+        """A copy seen; seeing it again changes nothing."""
+        await self._session.merge(row)
+
+    async def attachments(self, reply: str) -> list[AttachmentRow]:
+        """The files of a reply, in their order."""
+        query = (
+            select(AttachmentRow)
+            .where(AttachmentRow.account == self._account, AttachmentRow.reply == reply)
+            .order_by(AttachmentRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def keep_attachments(self, reply: str, rows: Sequence[AttachmentRow]) -> None:
+        """Replace what is kept of a reply's files."""
+        await self.drop_attachments(reply)
+        self._session.add_all(rows)
+
+    async def drop_attachments(self, reply: str) -> None:
+        """Forget a reply's files."""
+        await self._session.execute(
+            delete(AttachmentRow).where(
+                AttachmentRow.account == self._account, AttachmentRow.reply == reply
+            )
+        )
+
+    async def forget_words(self, discussion: str) -> None:
+        """Retention: clear what staff wrote."""
+        await self._session.execute(
+            update(ReplyRow)
+            .where(ReplyRow.account == self._account, ReplyRow.discussion == discussion)
+            .values(text="", sender_name="", facts="{}")
+        )
