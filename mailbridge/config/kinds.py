@@ -21,7 +21,6 @@ from pydantic_core import PydanticCustomError
 
 __all__ = [
     "BASE_DIR",
-    "count",
     "Duration",
     "EmailAddress",
     "Folder",
@@ -32,6 +31,7 @@ __all__ = [
     "Port",
     "Switch",
     "between",
+    "count",
     "duration_text",
     "is_loopback",
     "resolve",

@@ -11,9 +11,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
-from mailbridge.config.kinds import Duration, EmailAddress, Host, HttpUrl
+from mailbridge.config.kinds import (
+    Duration,
+    EmailAddress,
+    Folder,
+    Host,
+    HttpUrl,
+    Line,
+    LocalPath,
+    Port,
+    Switch,
+    between,
+    count,
+    resolve,
+)
 from mailbridge.config.secret import Secret
 
 __all__ = [
@@ -26,9 +39,11 @@ __all__ = [
     "Language",
     "Log",
     "MailboxLayout",
+    "Model",
     "Replies",
     "ReplyMode",
     "Security",
+    "Server",
     "Smtp",
     "Staff",
     "Sweeps",
@@ -37,9 +52,15 @@ __all__ = [
 
 
 class Model(BaseModel):
-    """Unknown keys are mistakes, and a loaded configuration never changes."""
+    """Unknown keys are mistakes, a loaded configuration never changes, errors hold no values."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class Language(StrEnum):
@@ -79,6 +100,7 @@ class Log(Model):
     """Logging to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
     format: Literal["auto", "json", "console"] = "auto"
     """`auto`: JSON under systemd, colours on a terminal."""
 
@@ -87,32 +109,38 @@ class Server(Model):
     """What IMAP and SMTP servers have in common."""
 
     host: Host
+    """Name of the server, or its IP address."""
     security: Security = Security.TLS
+    """`tls` from the first byte, `starttls`, or `plain` (to this machine itself only)."""
     auth: AuthMethod = AuthMethod.PASSWORD
-    user: str = ""
+    """How to sign in; `none` is for SMTP relays on this machine."""
+    user: Line = ""
     """Empty: the mailbox address."""
     password: Secret | None = None
+    """For `password`."""
     token: Secret | None = None
     """For xoauth2 and oauthbearer: an access token; usually `{ command = [...] }`."""
-    ca_file: Path | None = None
+    ca_file: LocalPath | None = None
     """PEM file of a private certificate authority, beside the system's."""
-    timeout: Duration = timedelta(seconds=30)
+    timeout: Annotated[Duration, between("5s", "10m")] = timedelta(seconds=30)
+    """For one exchange with the server."""
 
 
 class Imap(Server):
     """The mailbox's IMAP server."""
 
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     """None: 993 with tls, else 143."""
-    idle: bool = True
-    poll: Duration = timedelta(minutes=1)
+    idle: Switch = True
+    """Use IDLE where the server has it."""
+    poll: Annotated[Duration, between("10s", "1h")] = timedelta(minutes=1)
     """Folders are looked at this often whatever IDLE says."""
 
 
 class Smtp(Server):
     """The shop's own submission server."""
 
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     """None: 465 with tls, 587 with starttls, 25 with plain."""
 
 
@@ -120,44 +148,64 @@ class Alerts(Model):
     """How a person hears of trouble when the mailbox itself is what broke."""
 
     mail_to: EmailAddress | None = None
+    """An address outside of the bridged mailboxes."""
     mail_from: EmailAddress | None = None
+    """None: the same as `mail_to`."""
     smtp: Smtp | None = None
     """A submission server for alerts that does not depend on an account's own."""
-    heartbeat_url: HttpUrl | None = None
+    heartbeat_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     """Asked (GET) while all is well; its silence is the alert."""
-    heartbeat_every: Duration = timedelta(minutes=5)
-    after: Duration = timedelta(minutes=15)
+    heartbeat_every: Annotated[Duration, between("30s", "1d")] = timedelta(minutes=5)
+    """How often the heartbeat URL is asked."""
+    after: Annotated[Duration, between("1m", "1d")] = timedelta(minutes=15)
     """How long a part must be failing before a mail goes out."""
+
+
+def _wsdl(value: str, info: ValidationInfo) -> str:
+    if value == "builtin" or value.startswith(("http://", "https://")):
+        return value
+    return str(resolve(Path(value), info))
 
 
 class Cdiscount(Model):
     """The Cdiscount SOAP service (closed to most sellers in 2025)."""
 
     kind: Literal["cdiscount"] = "cdiscount"
-    login: str
+    """Which marketplace."""
+    login: Annotated[Line, Field(min_length=1)]
     """The API account, the seller's login with `-api` at its end."""
     password: Secret
+    """The API account's password."""
     token_url: HttpUrl = "https://sts.cdiscount.com/users/httpIssue.svc/"  # noqa: S105
+    """Where tokens are issued."""
     service_url: HttpUrl = "https://wsvc.cdiscount.com/MarketplaceAPIService.svc"
-    wsdl: str = "builtin"
+    """The SOAP service itself."""
+    wsdl: Annotated[Line, AfterValidator(_wsdl)] = "builtin"
     """`builtin`: the subset shipped with mailbridge; else a URL or a path of a WSDL."""
-    partner: str = ""
+    partner: Line = ""
     """Partner name for the header's Security/UserName, as Cdiscount asks of integrators."""
-    timeout: Duration = timedelta(seconds=240)
+    timeout: Annotated[Duration, between("30s", "15m")] = timedelta(seconds=240)
     """For one whole call; the service was seen to take minutes."""
     seller_url: HttpUrl = "https://seller.cdiscount.com"
+    """The seller's web page, for links in the threads."""
 
 
 class Sweeps(Model):
     """How often the marketplace is read, and how far back each time."""
 
-    quick_every: Duration = timedelta(minutes=2)
-    quick_window: Duration = timedelta(hours=3)
-    wide_every: Duration = timedelta(hours=1)
-    wide_window: Duration = timedelta(days=3)
-    full_every: Duration = timedelta(days=1)
-    full_window: Duration = timedelta(days=180)
-    since: Duration | None = None
+    quick_every: Annotated[Duration, between("30s", "1h")] = timedelta(minutes=2)
+    """Decides how soon a customer's message is in the mailbox."""
+    quick_window: Annotated[Duration, between("10m", "7d")] = timedelta(hours=3)
+    """The service was seen to show a message 57 minutes late: keep this well above that."""
+    wide_every: Annotated[Duration, between("10m", "1d")] = timedelta(hours=1)
+    """How often the wide sweep runs."""
+    wide_window: Annotated[Duration, between("1h", "30d")] = timedelta(days=3)
+    """How far back the wide sweep looks."""
+    full_every: Annotated[Duration, between("1h", "7d")] = timedelta(days=1)
+    """How often everything still open is read."""
+    full_window: Annotated[Duration, between("7d", "3650d")] = timedelta(days=180)
+    """How far back the full sweep looks."""
+    since: Annotated[Duration, between("1h", "3650d")] | None = None
     """First run: also file discussions closed within this time; default only open ones."""
 
 
@@ -165,19 +213,22 @@ class MailboxLayout(Model):
     """The shared mailbox: its address, how replies come back, and its folders."""
 
     address: EmailAddress
+    """The shared mailbox's own address."""
     reply_mode: ReplyMode = ReplyMode.PLUS
+    """`plus` (support+mb-…@), `catchall` or `alias`; `mailbridge check` proves which one works."""
     reply_address: EmailAddress | None = None
     """alias: the one fixed address; catchall: any address whose domain takes everything."""
     id_domain: Host | None = None
     """Right side of our Message-IDs; None: `mb.` before the mailbox's domain."""
-    folder: str = "INBOX"
+    folder: Folder = "INBOX"
     """Where threads are filed."""
-    closed_folder: str = "Clos"
-    trash_folder: str | None = None
+    closed_folder: Folder = "Clos"
+    """Where threads of closed discussions are moved."""
+    trash_folder: Folder | None = None
     """None: the folder marked \\Trash."""
-    sent_folders: tuple[str, ...] = ()
+    sent_folders: tuple[Folder, ...] = ()
     """Empty: every folder marked \\Sent or named like one, except \\All and drafts."""
-    close_by_move: bool = False
+    close_by_move: Switch = False
     """Moving a thread to the closed folder closes the discussion."""
 
 
@@ -185,19 +236,21 @@ class Staff(Model):
     """One identity staff write from."""
 
     address: EmailAddress
-    name: str = ""
+    """The address in their From."""
+    name: Line = ""
+    """How colleagues see them in notices; empty: the address."""
 
 
 class Trust(Model):
     """Which evidence of origin this provider gives; nothing is trusted unless named here."""
 
-    sent_copy: bool = True
+    sent_copy: Switch = True
     """A clean copy in a Sent folder counts."""
-    authserv_ids: tuple[str, ...] = ()
+    authserv_ids: tuple[Line, ...] = ()
     """authserv-id of the mailbox provider's own Authentication-Results (RFC 8601)."""
-    exchange_internal: bool = False
+    exchange_internal: Switch = False
     """X-MS-Exchange-Organization-AuthAs: Internal counts (Exchange only)."""
-    submission_hosts: tuple[str, ...] = ()
+    submission_hosts: tuple[Host, ...] = ()
     """Host names the provider's own submission server writes in `Received: … by`.
 
     Only such a hop may stand in a clean Sent copy; empty: one authenticated hop by any host
@@ -208,38 +261,49 @@ class Trust(Model):
 class Replies(Model):
     """How replies are taken up and sent."""
 
-    enabled: bool = False
+    enabled: Switch = False
     """Off: shadow mode, threads are filed and nothing leaves. Prove the reply mode first."""
-    wait_for_sent_copy: Duration = timedelta(seconds=90)
+    wait_for_sent_copy: Annotated[Duration, between("0s", "1h")] = timedelta(seconds=90)
     """How long a reply found in the inbox waits for its Sent copy before it is held."""
-    delay: Duration = timedelta(0)
+    delay: Annotated[Duration, between("0s", "1d")] = timedelta(0)
     """Wait before sending, in which `!annuler` or deleting the Sent copy stops the reply."""
-    max_age: Duration = timedelta(days=7)
-    code_life: Duration = timedelta(hours=24)
+    max_age: Annotated[Duration, between("1h", "28d")] = timedelta(days=7)
+    """Older replies are held; the customer's address never lives longer than 28 days."""
+    code_life: Annotated[Duration, between("5m", "28d")] = timedelta(hours=24)
+    """How long a one-time code of a hold can be used."""
     sender: EmailAddress | None = None
     """The address registered at the marketplace; None: the mailbox address."""
-    sender_name: str = ""
+    sender_name: Line = ""
+    """The name customers see; empty: the first of `shop_names`."""
     greeting: str = ""
     """Frame put before each answer (a Jinja2 line), empty for none."""
     signature: str = ""
-    unrecorded_after: Duration = timedelta(hours=3)
-    max_mail_bytes: Annotated[int, Field(ge=10_000)] = 15_000_000
-    notices_per_hour: Annotated[int, Field(ge=1)] = 6
+    """Frame put below each answer (Jinja2), empty for none."""
+    unrecorded_after: Annotated[Duration, between("10m", "7d")] = timedelta(hours=3)
+    """An answer the marketplace does not show after this time is reported."""
+    max_mail_bytes: Annotated[int, count(10_000, 1_000_000_000)] = 15_000_000
+    """Bigger mails of staff are held."""
+    notices_per_hour: Annotated[int, count(1, 1000)] = 6
     """Hold notices per discussion and hour."""
     commands: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Further words for a command, e.g. `close = ["termine"]`."""
+    """Further words for a command, e.g. `close = ["termine"]`.
+
+    Commands: close, reopen, note, send, resend, cancel, help.
+    """
 
 
 class Account(Model):
     """One seller on one marketplace, bridged to one mailbox."""
 
-    enabled: bool = True
+    enabled: Switch = True
+    """Off: the account is left alone."""
     language: Language | None = None
     """None: the file's."""
-    timezone: str = "Europe/Paris"
-    shop_names: tuple[str, ...] = ()
+    timezone: Line = "Europe/Paris"
+    """Of the times in threads and notices."""
+    shop_names: tuple[Line, ...] = ()
     """Names the marketplace shows for this shop; tells the seller's messages apart."""
-    money: bool = False
+    money: Switch = False
     """Refunds and gestures by mail; off by default."""
     marketplace: Cdiscount
     imap: Imap
@@ -249,23 +313,25 @@ class Account(Model):
     trust: Trust = Trust()
     replies: Replies = Replies()
     sweeps: Sweeps = Sweeps()
-    keep_text: Duration = timedelta(days=180)
+    keep_text: Annotated[Duration, between("30d", "3650d")] = timedelta(days=180)
     """Words and names in the journal are pruned this long after a discussion closed."""
 
 
 class Config(Model):
     """The whole file."""
 
-    state_dir: Path = Path("/var/lib/mailbridge")
-    """systemd's STATE_DIRECTORY wins over the default."""
-    runtime_dir: Path = Path("/run/mailbridge")
+    state_dir: LocalPath = Path("/var/lib/mailbridge")
+    """Holds the journal and the key; systemd's STATE_DIRECTORY wins over the default."""
+    runtime_dir: LocalPath = Path("/run/mailbridge")
     """Holds the control socket; systemd's RUNTIME_DIRECTORY wins over the default."""
     key: Secret | None = None
     """The key of our Message-IDs and reply addresses; None: `identity.key` in state_dir."""
-    journal: str | None = None
+    journal: Annotated[str | None, Field(repr=False)] = None
     """SQLAlchemy URL; None: `journal.sqlite3` in state_dir."""
     language: Language = Language.FR
-    templates_dir: Path | None = None
+    """Of everything staff read: `fr` or `en`."""
+    templates_dir: LocalPath | None = None
+    """Templates in this folder win over those that come with mailbridge."""
     log: Log = Log()
     alerts: Alerts = Alerts()
     accounts: Annotated[dict[str, Account], Field(min_length=1)]
