@@ -1,0 +1,106 @@
+"""Which messages of a discussion are new, which are known, which were edited.
+
+Where the service gives messages an id, that is their identity. The SOAP service gives none, so
+there it is: the discussion, the timestamp exactly as sent, and an ordinal among twins (two
+messages of one timestamp). Which twin is which is settled by equal author and text, then equal
+text, then equal author. A text that changed under a known identity is an edit: it updates, it
+never makes a second mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailbridge.domain.discussion import Message
+from mailbridge.domain.wording import text_hash
+
+__all__ = ["Change", "KnownMessage", "Told", "reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """What the journal remembers of a message; enough to recognise it."""
+
+    key: str
+    ident: str | None
+    raw_time: str
+    author_name: str
+    text_hash: str
+
+
+class Change(StrEnum):
+    """What a listing says of one message."""
+
+    NEW = "new"
+    SAME = "same"
+    EDITED = "edited"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One message as listed, with its identity."""
+
+    key: str
+    change: Change
+    message: Message
+    text_hash: str
+
+
+def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[Told]:
+    """Give each listed message its identity, in the order listed.
+
+    A known message that is not listed is left alone: the service was seen to show messages late
+    and out of order, and nothing ever shown is taken back.
+    """
+    hashes = [text_hash(message.text) for message in listed]
+    matched: dict[int, KnownMessage] = {}
+    free = list(known)
+    by_ident = {old.ident: old for old in known if old.ident}
+    for index, message in enumerate(listed):
+        if message.ident and (old := by_ident.get(message.ident)):
+            matched[index] = old
+            free.remove(old)
+    for rule in (_equal, _same_text, _same_author):
+        for index, message in enumerate(listed):
+            if index in matched or message.ident:
+                continue
+            for old in free:
+                if old.raw_time == message.raw_time and rule(old, message, hashes[index]):
+                    matched[index] = old
+                    free.remove(old)
+                    break
+    taken = {old.key for old in known}
+    told: list[Told] = []
+    for index, message in enumerate(listed):
+        if index in matched:
+            old = matched[index]
+            change = Change.SAME if old.text_hash == hashes[index] else Change.EDITED
+            told.append(Told(old.key, change, message, hashes[index]))
+            continue
+        key = _free_key(message, taken)
+        taken.add(key)
+        told.append(Told(key, Change.NEW, message, hashes[index]))
+    return told
+
+
+def _equal(old: KnownMessage, message: Message, digest: str) -> bool:
+    return old.text_hash == digest and old.author_name == message.author.name
+
+
+def _same_text(old: KnownMessage, _message: Message, digest: str) -> bool:
+    return old.text_hash == digest
+
+
+def _same_author(old: KnownMessage, message: Message, _digest: str) -> bool:
+    return old.author_name == message.author.name
+
+
+def _free_key(message: Message, taken: set[str]) -> str:
+    if message.ident:
+        return f"id:{message.ident}"
+    ordinal = 0
+    while (key := f"at:{message.raw_time}#{ordinal}") in taken:
+        ordinal += 1
+    return key

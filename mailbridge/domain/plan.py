@@ -1,0 +1,160 @@
+"""What one listed discussion asks for, given what the journal knows: plan first, then act.
+
+The plan is a value: the sweep writes it to the journal in one transaction, and the other flows
+carry it out from there. Nothing is concluded from absence: a marketplace that suddenly shows
+nothing is suspicious, not "all closed".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from mailbridge.domain.discussion import AuthorKind, Discussion, Message, Status
+from mailbridge.domain.history import Change, KnownMessage, Told, reconcile
+
+__all__ = ["Dispatched", "Known", "NewMessage", "Plan", "plan"]
+
+_SKEW = timedelta(minutes=15)
+"""How far the marketplace's clock may be behind ours when it records our reply."""
+
+_BOUNCE = re.compile(
+    r"The following addresses had permanent fatal errors|THIS IS A WARNING (?:MESSAGE )?ONLY"
+    r"|Delivery Status Notification \(Failure\)|Undelivered Mail Returned to Sender",
+    re.IGNORECASE,
+)
+"""The relay's own bounces come back as messages of the discussion (sendmail's and Postfix's
+words, as integrators filter them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the journal holds of the discussion."""
+
+    status: Status
+    in_closed_folder: bool
+    messages: tuple[KnownMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """A reply of ours that is not yet recorded, of this discussion or one that shares its
+    relay address."""
+
+    id: int
+    text_hash: str
+    tried_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to add, and how it is filed.
+
+    `dispatch` names the reply of ours that it is: then it is not filed. `bounced` names the
+    reply that a bounce inside the discussion is about: it is filed, for a person to read.
+    """
+
+    key: str
+    message: Message
+    text_hash: str
+    filed: bool
+    unread: bool
+    dispatch: int | None = None
+    bounced: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that changes. An empty plan is falsy."""
+
+    opened: bool
+    new: tuple[NewMessage, ...] = ()
+    edited: tuple[Told, ...] = ()
+    closed: bool = False
+    """It became closed, or is closed at first sight."""
+    reopened: bool = False
+    bring_back: bool = False
+    """The customer wrote in a thread that lies in the closed folder."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.opened
+            or self.new
+            or self.edited
+            or self.closed
+            or self.reopened
+            or self.bring_back
+        )
+
+
+def plan(
+    listed: Discussion,
+    known: Known | None,
+    dispatched: Sequence[Dispatched] = (),
+    *,
+    backfill: bool = False,
+) -> Plan:
+    """What to do about one listed discussion.
+
+    `backfill`: only what still waits for the seller arrives unread.
+    """
+    told = reconcile(known.messages if known else (), listed.messages)
+    waiting_from = _waiting_from(listed)
+    unmatched = list(dispatched)
+    new: list[NewMessage] = []
+    for position, entry in enumerate(told):
+        if entry.change is not Change.NEW:
+            continue
+        message = entry.message
+        ours = _ours(message, entry.text_hash, unmatched)
+        if ours is not None:
+            unmatched.remove(ours)
+            new.append(
+                NewMessage(entry.key, message, entry.text_hash, False, False, dispatch=ours.id)
+            )
+            continue
+        unread = message.author.kind is not AuthorKind.SELLER and (
+            not backfill or (listed.status is not Status.CLOSED and position >= waiting_from)
+        )
+        bounced = None
+        if _BOUNCE.search(message.text[:4000]) and dispatched:
+            bounced = _bounced(message, dispatched)
+        new.append(NewMessage(entry.key, message, entry.text_hash, True, unread, bounced=bounced))
+    is_closed = listed.status is Status.CLOSED
+    was_closed = known is not None and known.status is Status.CLOSED
+    customer_wrote = any(n.message.author.kind is AuthorKind.CUSTOMER for n in new)
+    return Plan(
+        opened=known is None,
+        new=tuple(new),
+        edited=tuple(t for t in told if t.change is Change.EDITED),
+        closed=is_closed and not was_closed,
+        reopened=was_closed and not is_closed,
+        bring_back=known is not None
+        and known.in_closed_folder
+        and (customer_wrote or (was_closed and not is_closed)),
+    )
+
+
+def _waiting_from(listed: Discussion) -> int:
+    """Index of the first message after the seller's last word."""
+    for index in range(len(listed.messages) - 1, -1, -1):
+        if listed.messages[index].author.kind is AuthorKind.SELLER:
+            return index + 1
+    return 0
+
+
+def _ours(message: Message, digest: str, dispatched: Sequence[Dispatched]) -> Dispatched | None:
+    # A customer who answers "Merci" to our "Merci" is still a customer, whatever the texts.
+    if message.author.kind is AuthorKind.CUSTOMER:
+        return None
+    for candidate in dispatched:
+        if candidate.text_hash == digest and message.sent_at >= candidate.tried_at - _SKEW:
+            return candidate
+    return None
+
+
+def _bounced(message: Message, dispatched: Sequence[Dispatched]) -> int | None:
+    earlier = [d for d in dispatched if d.tried_at <= message.sent_at + _SKEW]
+    return max(earlier, key=lambda d: d.tried_at).id if earlier else None

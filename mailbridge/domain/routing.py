@@ -1,0 +1,151 @@
+"""Which discussion a mail belongs to, and whether it is a reply at all.
+
+A reply is a mail to the discussion's reply address (or, in alias mode, to the alias) that
+answers a mail of that thread. A mail of our threads addressed elsewhere (forwards above all:
+clients put In-Reply-To on them) is never sent on, obeyed or answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mailbridge.domain.identity import Identity
+from mailbridge.domain.notice import HoldReason
+
+__all__ = ["Elsewhere", "Envelope", "Faulty", "NotOurs", "ReplyAddresses", "ReplyTo", "route"]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The addresses and ids of a mail; addr-specs in any case, ids with angle brackets."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    """To, Cc and Bcc together."""
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+
+
+class ReplyAddresses:
+    """Makes and reads reply addresses for one account's reply mode."""
+
+    def __init__(
+        self, identity: Identity, *, mode: str, mailbox: str, reply_address: str | None
+    ) -> None:
+        """`mode` is plus, catchall or alias; the latter two need `reply_address`."""
+        self._identity = identity
+        self.mailbox = mailbox.lower()
+        self._mode = mode
+        self._base = (reply_address or mailbox).lower()
+        self._local, _, self._domain = self._base.rpartition("@")
+
+    def of(self, short: str) -> str:
+        """The addr-spec that replies of this discussion go to."""
+        match self._mode:
+            case "plus":
+                return f"{self._local}+{self._identity.route(short)}@{self._domain}"
+            case "catchall":
+                return f"{self._identity.route(short)}@{self._domain}"
+            case _:
+                return self._base
+
+    def is_alias(self, address: str) -> bool:
+        """True if this is the one fixed reply address (alias mode)."""
+        return self._mode == "alias" and address.lower() == self._base
+
+    def proves(self, address: str) -> str | None:
+        """The short id an address proves; checked in every mode, so that old threads go on
+        after the mode was changed."""
+        local, _, domain = address.lower().rpartition("@")
+        if domain not in (self._domain, self.mailbox.rpartition("@")[2]):
+            return None
+        return self._identity.read_route(local.rpartition("+")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """No business of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Of one of our threads, but addressed to somebody else: left alone."""
+
+    short: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """A reply in this thread; `answers` is the Message-ID it answers."""
+
+    short: str
+    answers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Nearly a reply: to be held in this thread for this reason."""
+
+    short: str
+    reason: HoldReason
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+Route = NotOurs | Elsewhere | ReplyTo | Faulty
+
+
+def route(
+    mail: Envelope,
+    addresses: ReplyAddresses,
+    identity: Identity,
+    known: Mapping[str, str] | None = None,
+) -> Route:
+    """Decide. `known` maps Message-IDs seen in threads (colleagues' replies, mails of ours
+    filed under a key since lost) to short ids."""
+    known = known or {}
+    addressed = {s for a in mail.recipients if (s := addresses.proves(a))}
+    alias = any(addresses.is_alias(a) for a in mail.recipients)
+    answered = _threads(mail.in_reply_to, identity, known)
+    mentioned = _threads(mail.references, identity, known)
+    if not addressed and not alias:
+        named = answered | mentioned
+        return Elsewhere(min(named)) if named else NotOurs()
+    threads = answered or mentioned
+    named = addressed | threads
+    if not named:
+        return NotOurs()  # somebody's new mail to the alias: a person's, not ours
+    short = min(addressed or threads)
+    if len(named) > 1:
+        return Faulty(
+            short,
+            HoldReason.TWO_DISCUSSIONS,
+            {"ids": ", ".join(sorted(s.upper() for s in named))},
+        )
+    others = sorted(_others(mail, addresses))
+    if others:
+        return Faulty(short, HoldReason.OTHER_RECIPIENTS, {"addresses": ", ".join(others)})
+    if not threads:
+        return Faulty(short, HoldReason.NO_THREAD)
+    return ReplyTo(short, next(iter((*mail.in_reply_to, *reversed(mail.references))), ""))
+
+
+def _threads(ids: Iterable[str], identity: Identity, known: Mapping[str, str]) -> set[str]:
+    found: set[str] = set()
+    for message_id in ids:
+        name = identity.read(message_id)
+        if name is not None:
+            found.add(name.short)
+        elif (short := known.get(message_id.strip())) is not None:
+            found.add(short)
+    return found
+
+
+def _others(mail: Envelope, addresses: ReplyAddresses) -> set[str]:
+    # A copy to oneself or to the shared mailbox is a habit of clients, not a recipient.
+    own = {mail.sender.lower(), addresses.mailbox}
+    return {
+        a.lower()
+        for a in mail.recipients
+        if addresses.proves(a) is None and not addresses.is_alias(a) and a.lower() not in own
+    }

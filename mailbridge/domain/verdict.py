@@ -1,0 +1,217 @@
+"""Whether a staff reply is obeyed, waited for, held or ignored: the rules, in their order.
+
+Fail closed: whatever is not plainly right is held with a reason, and a hold costs a delay where
+a mistake would cost a customer. A better copy of the same mail (from a Sent folder) may still
+come, so nothing is held while that is worth waiting for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.wording import comparable
+from mailbridge.marketplace.port import AttachmentLimits
+
+__all__ = [
+    "Accept",
+    "Case",
+    "Colleague",
+    "Hold",
+    "Ignore",
+    "Verdict",
+    "Wait",
+    "attachment_fault",
+    "judge",
+    "nearly_equal",
+]
+
+_TWIN_TIME = timedelta(minutes=10)
+_TWIN_LENGTH = 20_000
+"""Longer texts are compared for equality only: difflib is quadratic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """Another reply with a text in this discussion, accepted or under way."""
+
+    sender: str
+    name: str
+    written_at: datetime
+    answers: str
+    message_ids: frozenset[str]
+    """Its own Message-IDs (copies may differ) and those of the receipts about it."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All that is known of one reply when it is judged. Times are aware."""
+
+    now: datetime
+    sender: str
+    written_at: datetime
+    answers: str
+    references: frozenset[str]
+    text: str
+    has_commands: bool
+    sends: bool
+    """There is a text and no note: something would go to the customer."""
+    fault: tuple[HoldReason, Mapping[str, str]] | None = None
+    """What reading or routing the mail, or its commands, found wrong."""
+    automatic: str = ""
+    """The sign that it is automatic mail, empty for none."""
+    maybe_automatic: str = ""
+    is_staff: bool = False
+    proven: bool = False
+    """Evidence of origin (level 1) or the right one-time code."""
+    why_not_proven: str = ""
+    wait_until: datetime | None = None
+    """Until when a better copy may still come; None: not worth waiting."""
+    max_age: timedelta = timedelta(days=7)
+    was_lying_in_sent: bool = False
+    replies_on: bool = True
+    paused: bool = False
+    others: Sequence[Colleague] = ()
+    text_min: int = 0
+    text_max: int | None = None
+    attachments: str = ""
+    """What breaks the channel's attachment limits, in words; empty for nothing."""
+    attachment_limit: str = ""
+    leak: str = ""
+    answered_still_open: bool = field(default=True)
+    """False where a newer customer message came after what the colleague answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Carry it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nothing is done; `code` tells whether a one-time code may release it."""
+
+    reason: HoldReason
+    facts: Mapping[str, str] = field(default_factory=dict)
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Judge again at `until`, or when another copy is seen."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Automatic mail: never sent on, obeyed or answered."""
+
+    sign: str
+
+
+Verdict = Accept | Hold | Wait | Ignore
+
+
+def judge(case: Case) -> Verdict:
+    """The rules, first match decides."""
+    if case.automatic:
+        return Ignore(case.automatic)
+    trusted = case.proven and case.is_staff
+    if not trusted and case.wait_until is not None and case.now < case.wait_until:
+        return Wait(case.wait_until)
+    if case.fault is not None:
+        reason, facts = case.fault
+        return Hold(reason, facts)
+    if case.was_lying_in_sent:
+        return Hold(HoldReason.FOUND_IN_SENT, {"date": _day(case.written_at)}, code=True)
+    if case.now - case.written_at > case.max_age:
+        days = str(case.max_age.days)
+        return Hold(HoldReason.TOO_OLD, {"date": _day(case.written_at), "days": days}, code=True)
+    if not case.text.strip() and not case.has_commands:
+        return Hold(HoldReason.NO_TEXT)
+    if case.maybe_automatic:
+        return Hold(HoldReason.MAYBE_AUTOMATIC, {"sign": case.maybe_automatic}, code=True)
+    if case.paused:
+        return Hold(HoldReason.PAUSED)
+    if not case.replies_on:
+        return Hold(HoldReason.REPLIES_OFF)
+    if case.sends and (held := _content(case) or _colleagues(case)):
+        return held
+    if not case.is_staff:
+        return Hold(HoldReason.NOT_STAFF, {"sender": case.sender}, code=True)
+    if not case.proven:
+        facts = {"sender": case.sender, "why": case.why_not_proven}
+        return Hold(HoldReason.NOT_PROVEN, facts, code=True)
+    return Accept()
+
+
+def _content(case: Case) -> Hold | None:
+    length = len(case.text.strip())
+    if length < case.text_min or (case.text_max is not None and length > case.text_max):
+        facts = {"length": str(length), "min": str(case.text_min), "max": str(case.text_max or "")}
+        return Hold(HoldReason.TEXT_LENGTH, facts)
+    if case.attachments:
+        facts = {"names": case.attachments, "limit": case.attachment_limit}
+        return Hold(HoldReason.ATTACHMENTS, facts)
+    if case.leak:
+        return Hold(HoldReason.LEAK, {"what": case.leak})
+    return None
+
+
+def _colleagues(case: Case) -> Hold | None:
+    for other in case.others:
+        near = abs(case.written_at - other.written_at) <= _TWIN_TIME
+        if near and other.answers == case.answers and nearly_equal(case.text, other.text):
+            return Hold(HoldReason.NEAR_DUPLICATE, {"at": _minute(other.written_at)}, code=True)
+    for other in case.others:
+        if (
+            other.sender.lower() != case.sender.lower()
+            and case.answered_still_open
+            and not (case.references & other.message_ids)
+            and case.answers not in other.message_ids
+        ):
+            facts = {"who": other.name or other.sender, "at": _minute(other.written_at)}
+            return Hold(HoldReason.COLLEAGUE_ANSWERED, facts, code=True)
+    return None
+
+
+def nearly_equal(one: str, two: str) -> bool:
+    """Equal but for a few characters: a double click, or a correction sent at once."""
+    a, b = comparable(one), comparable(two)
+    if a == b:
+        return True
+    if max(len(a), len(b)) > _TWIN_LENGTH or min(len(a), len(b)) < 20:
+        return False
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=True)
+    return matcher.quick_ratio() > 0.95 and matcher.ratio() > 0.95
+
+
+def attachment_fault(
+    files: Sequence[tuple[str, int]], limits: AttachmentLimits
+) -> tuple[str, str] | None:
+    """(names, limit in figures) of what the channel would not take; files are (name, octets)."""
+    allowed = limits.extensions
+    if allowed is not None:
+        wrong = [n for n, _ in files if n.lower().rpartition(".")[2] not in allowed]
+        if wrong:
+            return ", ".join(wrong), ", ".join(sorted(allowed))
+    if limits.max_files is not None and len(files) > limits.max_files:
+        return ", ".join(n for n, _ in files), f"max. {limits.max_files}"
+    total = sum(size for _, size in files)
+    if limits.max_total_bytes is not None and total > limits.max_total_bytes:
+        mega = limits.max_total_bytes / 1_000_000
+        return ", ".join(n for n, _ in files), f"{total / 1_000_000:.1f} > {mega:.1f} Mo"
+    return None
+
+
+def _day(moment: datetime) -> str:
+    return moment.strftime("%d/%m/%Y")
+
+
+def _minute(moment: datetime) -> str:
+    return moment.strftime("%d/%m %H:%M")
