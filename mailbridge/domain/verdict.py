@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.wording import comparable
-from mailbridge.marketplace.port import AttachmentLimits
 
 __all__ = [
     "Accept",
@@ -24,7 +23,6 @@ __all__ = [
     "Ignore",
     "Verdict",
     "Wait",
-    "attachment_fault",
     "judge",
     "nearly_equal",
 ]
@@ -189,24 +187,6 @@ def nearly_equal(one: str, two: str) -> bool:
         return False
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=True)
     return matcher.quick_ratio() > 0.95 and matcher.ratio() > 0.95
-
-
-def attachment_fault(
-    files: Sequence[tuple[str, int]], limits: AttachmentLimits
-) -> tuple[str, str] | None:
-    """(names, limit in figures) of what the channel would not take; files are (name, octets)."""
-    allowed = limits.extensions
-    if allowed is not None:
-        wrong = [n for n, _ in files if n.lower().rpartition(".")[2] not in allowed]
-        if wrong:
-            return ", ".join(wrong), ", ".join(sorted(allowed))
-    if limits.max_files is not None and len(files) > limits.max_files:
-        return ", ".join(n for n, _ in files), f"max. {limits.max_files}"
-    total = sum(size for _, size in files)
-    if limits.max_total_bytes is not None and total > limits.max_total_bytes:
-        mega = limits.max_total_bytes / 1_000_000
-        return ", ".join(n for n, _ in files), f"{total / 1_000_000:.1f} > {mega:.1f} Mo"
-    return None
 
 
 def _day(moment: datetime) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from mailbridge.domain.attachment import AttachmentLimits
 from mailbridge.domain.discussion import AuthorKind, Discussion, Status
 from mailbridge.domain.order import Order
 
@@ -83,16 +84,6 @@ class ReplyChannel(StrEnum):
 
     RELAY_MAIL = "relay_mail"
     API = "api"
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentLimits:
-    """What one reply may carry; `None` means the marketplace states no limit."""
-
-    max_files: int | None = None
-    max_total_bytes: int | None = None
-    extensions: frozenset[str] | None = None
-    """Lower-case file name endings without the dot."""
 
 
 @dataclass(frozen=True, slots=True)
