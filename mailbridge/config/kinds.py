@@ -9,30 +9,40 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+import typing
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import idna
-from pydantic import AfterValidator, BeforeValidator, Strict, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    Strict,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 __all__ = [
     "BASE_DIR",
+    "Between",
+    "Count",
     "Duration",
     "EmailAddress",
     "Folder",
     "Host",
     "HttpUrl",
+    "Kind",
     "Line",
     "LocalPath",
     "Port",
     "Switch",
-    "between",
-    "count",
     "duration_text",
+    "http_url",
     "is_loopback",
     "resolve",
 ]
@@ -52,6 +62,13 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a kind is called in the docs; pydantic passes it over."""
+
+    name: str
 
 
 def _wrong(kind: str, text: str) -> PydanticCustomError:
@@ -77,7 +94,7 @@ def _duration(value: object) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[timedelta, Kind("time"), BeforeValidator(_duration)]
 """A length of time: "90s", "2m", "1h30m", "28d", or an integer of seconds."""
 
 
@@ -90,16 +107,31 @@ def duration_text(value: timedelta) -> str:
     return words or "0s"
 
 
-def between(least: str, most: str) -> AfterValidator:
-    """A limit for a `Duration` field, both ends allowed, written as in TOML."""
-    low, high = _duration(least), _duration(most)
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Limits of a `Duration` field, both ends allowed, written as in TOML.
 
-    def check(value: timedelta) -> timedelta:
-        if not low <= value <= high:
-            raise _wrong("duration_range", f"allowed: a time from {least} to {most}")
-        return value
+    They are for people: a timedelta made in code (a test's, the demo's) is taken as it is.
+    """
 
-    return AfterValidator(check)
+    least: str
+    most: str
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        low, high = _duration(self.least), _duration(self.most)
+
+        def check(written: object, inner: ValidatorFunctionWrapHandler) -> timedelta:
+            value: timedelta = inner(written)
+            if not isinstance(written, timedelta) and not low <= value <= high:
+                raise _wrong("range", f"allowed: a time {self}")
+            return value
+
+        return core_schema.no_info_wrap_validator_function(check, handler(source))
+
+    def __str__(self) -> str:
+        return f"from {self.least} to {self.most}"
 
 
 def is_loopback(host: str) -> bool:
@@ -149,7 +181,7 @@ def _email(value: object) -> str:
     return f"{local}@{name}"
 
 
-EmailAddress = Annotated[str, BeforeValidator(_email)]
+EmailAddress = Annotated[str, Kind("address"), BeforeValidator(_email)]
 """An addr-spec in ASCII; the domain in lower case and IDNA, local part at most 64 octets."""
 
 
@@ -172,11 +204,12 @@ def _host(value: object) -> str:
     return name
 
 
-Host = Annotated[str, BeforeValidator(_host)]
+Host = Annotated[str, Kind("host"), BeforeValidator(_host)]
 """A host name (lower case, IDNA) or an IP address without brackets."""
 
 
-def _http_url(value: object) -> str:
+def http_url(value: object) -> str:
+    """`value` if it is a URL that `HttpUrl` allows; raises PydanticCustomError."""
     allowed = 'allowed: a URL such as "https://host/path"'
     if not isinstance(value, str) or _CONTROL.search(value) or " " in value.strip():
         raise _wrong("url", allowed)
@@ -197,7 +230,7 @@ def _http_url(value: object) -> str:
     return text
 
 
-HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+HttpUrl = Annotated[str, Kind("URL"), BeforeValidator(http_url)]
 """An absolute URL: https, or http to a loopback address; never with a user name in it."""
 
 
@@ -217,7 +250,7 @@ def _folder(value: str) -> str:
     return value
 
 
-Folder = Annotated[str, AfterValidator(_folder)]
+Folder = Annotated[str, Kind("folder"), AfterValidator(_folder)]
 """An IMAP folder's name as people see it, in Unicode."""
 
 
@@ -244,19 +277,27 @@ Switch = Annotated[bool, Strict()]
 """`true` or `false`, nothing that looks like them."""
 
 
-def _whole(least: int, most: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Limits of a whole-number field, both ends allowed. "7" and true are no numbers."""
+
+    least: int
+    most: int
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def check(value: object) -> object:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not self.least <= typing.cast(int, value) <= self.most:
+                raise _wrong("number", f"allowed: a whole number {self}")
             return value
-        raise _wrong("number", f"allowed: a whole number from {least} to {most}")
 
-    return check
+        return core_schema.no_info_before_validator_function(check, handler(source))
+
+    def __str__(self) -> str:
+        return f"from {self.least} to {self.most}"
 
 
-Port = Annotated[int, BeforeValidator(_whole(1, 65535))]
+Port = Annotated[int, Count(1, 65535)]
 """A TCP port."""
-
-
-def count(least: int, most: int) -> BeforeValidator:
-    """A limit for a whole-number field, both ends allowed."""
-    return BeforeValidator(_whole(least, most))

@@ -14,17 +14,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 from mailbridge.config.kinds import (
+    Between,
+    Count,
     Duration,
     EmailAddress,
     Folder,
     Host,
     HttpUrl,
+    Kind,
     Line,
     LocalPath,
     Port,
     Switch,
-    between,
-    count,
+    http_url,
     resolve,
 )
 from mailbridge.config.secret import Secret
@@ -122,7 +124,7 @@ class Server(Model):
     """For xoauth2 and oauthbearer: an access token; usually `{ command = [...] }`."""
     ca_file: LocalPath | None = None
     """PEM file of a private certificate authority, beside the system's."""
-    timeout: Annotated[Duration, between("5s", "10m")] = timedelta(seconds=30)
+    timeout: Annotated[Duration, Between("5s", "10m")] = timedelta(seconds=30)
     """For one exchange with the server."""
 
 
@@ -133,7 +135,7 @@ class Imap(Server):
     """None: 993 with tls, else 143."""
     idle: Switch = True
     """Use IDLE where the server has it."""
-    poll: Annotated[Duration, between("10s", "1h")] = timedelta(minutes=1)
+    poll: Annotated[Duration, Between("10s", "1h")] = timedelta(minutes=1)
     """Folders are looked at this often whatever IDLE says."""
 
 
@@ -155,15 +157,17 @@ class Alerts(Model):
     """A submission server for alerts that does not depend on an account's own."""
     heartbeat_url: Annotated[HttpUrl | None, Field(repr=False)] = None
     """Asked (GET) while all is well; its silence is the alert."""
-    heartbeat_every: Annotated[Duration, between("30s", "1d")] = timedelta(minutes=5)
+    heartbeat_every: Annotated[Duration, Between("30s", "1d")] = timedelta(minutes=5)
     """How often the heartbeat URL is asked."""
-    after: Annotated[Duration, between("1m", "1d")] = timedelta(minutes=15)
+    after: Annotated[Duration, Between("1m", "1d")] = timedelta(minutes=15)
     """How long a part must be failing before a mail goes out."""
 
 
 def _wsdl(value: str, info: ValidationInfo) -> str:
-    if value == "builtin" or value.startswith(("http://", "https://")):
+    if value == "builtin":
         return value
+    if "://" in value:
+        return http_url(value)
     return str(resolve(Path(value), info))
 
 
@@ -180,11 +184,11 @@ class Cdiscount(Model):
     """Where tokens are issued."""
     service_url: HttpUrl = "https://wsvc.cdiscount.com/MarketplaceAPIService.svc"
     """The SOAP service itself."""
-    wsdl: Annotated[Line, AfterValidator(_wsdl)] = "builtin"
+    wsdl: Annotated[Line, Kind('`"builtin"`, URL or path'), AfterValidator(_wsdl)] = "builtin"
     """`builtin`: the subset shipped with mailbridge; else a URL or a path of a WSDL."""
     partner: Line = ""
     """Partner name for the header's Security/UserName, as Cdiscount asks of integrators."""
-    timeout: Annotated[Duration, between("30s", "15m")] = timedelta(seconds=240)
+    timeout: Annotated[Duration, Between("30s", "15m")] = timedelta(seconds=240)
     """For one whole call; the service was seen to take minutes."""
     seller_url: HttpUrl = "https://seller.cdiscount.com"
     """The seller's web page, for links in the threads."""
@@ -193,19 +197,19 @@ class Cdiscount(Model):
 class Sweeps(Model):
     """How often the marketplace is read, and how far back each time."""
 
-    quick_every: Annotated[Duration, between("30s", "1h")] = timedelta(minutes=2)
+    quick_every: Annotated[Duration, Between("30s", "1h")] = timedelta(minutes=2)
     """Decides how soon a customer's message is in the mailbox."""
-    quick_window: Annotated[Duration, between("10m", "7d")] = timedelta(hours=3)
+    quick_window: Annotated[Duration, Between("10m", "7d")] = timedelta(hours=3)
     """The service was seen to show a message 57 minutes late: keep this well above that."""
-    wide_every: Annotated[Duration, between("10m", "1d")] = timedelta(hours=1)
+    wide_every: Annotated[Duration, Between("10m", "1d")] = timedelta(hours=1)
     """How often the wide sweep runs."""
-    wide_window: Annotated[Duration, between("1h", "30d")] = timedelta(days=3)
+    wide_window: Annotated[Duration, Between("1h", "30d")] = timedelta(days=3)
     """How far back the wide sweep looks."""
-    full_every: Annotated[Duration, between("1h", "7d")] = timedelta(days=1)
+    full_every: Annotated[Duration, Between("1h", "7d")] = timedelta(days=1)
     """How often everything still open is read."""
-    full_window: Annotated[Duration, between("7d", "3650d")] = timedelta(days=180)
+    full_window: Annotated[Duration, Between("7d", "3650d")] = timedelta(days=180)
     """How far back the full sweep looks."""
-    since: Annotated[Duration, between("1h", "3650d")] | None = None
+    since: Annotated[Duration, Between("1h", "3650d")] | None = None
     """First run: also file discussions closed within this time; default only open ones."""
 
 
@@ -263,13 +267,13 @@ class Replies(Model):
 
     enabled: Switch = False
     """Off: shadow mode, threads are filed and nothing leaves. Prove the reply mode first."""
-    wait_for_sent_copy: Annotated[Duration, between("0s", "1h")] = timedelta(seconds=90)
+    wait_for_sent_copy: Annotated[Duration, Between("0s", "1h")] = timedelta(seconds=90)
     """How long a reply found in the inbox waits for its Sent copy before it is held."""
-    delay: Annotated[Duration, between("0s", "1d")] = timedelta(0)
+    delay: Annotated[Duration, Between("0s", "1d")] = timedelta(0)
     """Wait before sending, in which `!annuler` or deleting the Sent copy stops the reply."""
-    max_age: Annotated[Duration, between("1h", "28d")] = timedelta(days=7)
+    max_age: Annotated[Duration, Between("1h", "28d")] = timedelta(days=7)
     """Older replies are held; the customer's address never lives longer than 28 days."""
-    code_life: Annotated[Duration, between("5m", "28d")] = timedelta(hours=24)
+    code_life: Annotated[Duration, Between("5m", "28d")] = timedelta(hours=24)
     """How long a one-time code of a hold can be used."""
     sender: EmailAddress | None = None
     """The address registered at the marketplace; None: the mailbox address."""
@@ -279,11 +283,11 @@ class Replies(Model):
     """Frame put before each answer (a Jinja2 line), empty for none."""
     signature: str = ""
     """Frame put below each answer (Jinja2), empty for none."""
-    unrecorded_after: Annotated[Duration, between("10m", "7d")] = timedelta(hours=3)
+    unrecorded_after: Annotated[Duration, Between("10m", "7d")] = timedelta(hours=3)
     """An answer the marketplace does not show after this time is reported."""
-    max_mail_bytes: Annotated[int, count(10_000, 1_000_000_000)] = 15_000_000
+    max_mail_bytes: Annotated[int, Count(10_000, 1_000_000_000)] = 15_000_000
     """Bigger mails of staff are held."""
-    notices_per_hour: Annotated[int, count(1, 1000)] = 6
+    notices_per_hour: Annotated[int, Count(1, 1000)] = 6
     """Hold notices per discussion and hour."""
     commands: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Further words for a command, e.g. `close = ["termine"]`.
@@ -313,7 +317,7 @@ class Account(Model):
     trust: Trust = Trust()
     replies: Replies = Replies()
     sweeps: Sweeps = Sweeps()
-    keep_text: Annotated[Duration, between("30d", "3650d")] = timedelta(days=180)
+    keep_text: Annotated[Duration, Between("30d", "3650d")] = timedelta(days=180)
     """Words and names in the journal are pruned this long after a discussion closed."""
 
 
