@@ -1,0 +1,242 @@
+"""`CdiscountMarketplace`: the port of `marketplace.port`, spoken to the Cdiscount SOAP service.
+
+The rule: this file says which operation answers which question; how a call is made, listed and
+read is in the modules beside it. What a maintainer must know of the service is in
+docs/cdiscount.md. One object serves one account and belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import structlog
+
+from mailbridge.domain.discussion import AuthorKind, Discussion
+from mailbridge.domain.order import Order
+from mailbridge.marketplace.cdiscount import listing, mapping
+from mailbridge.marketplace.cdiscount.client import SoapClient
+from mailbridge.marketplace.cdiscount.mapping import Context
+from mailbridge.marketplace.cdiscount.reading import Node
+from mailbridge.marketplace.cdiscount.token import TokenSource
+from mailbridge.marketplace.cdiscount.wire import SIZE_LIMIT, Wire
+from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
+from mailbridge.marketplace.port import (
+    AttachmentLimits,
+    Capabilities,
+    CloseAnswer,
+    ContractError,
+    Listing,
+    RefusedError,
+    RelayAnswer,
+    RelayStatus,
+    ReplyChannel,
+    Window,
+)
+
+__all__ = ["ATTACHMENTS", "CdiscountMarketplace"]
+
+ATTACHMENTS = AttachmentLimits(
+    max_files=3,
+    max_total_bytes=4_000_000,
+    extensions=frozenset({"bmp", "doc", "docx", "gif", "jpeg", "jpg", "pdf", "png", "tif", "xls"}),
+)
+"""The relay's own limits were never published; these are the ones of the REST API that took over
+the same relay, which it is known to accept. Stricter than needed, rather than lost in silence."""
+
+_IDS_AT_ONCE = 100
+_ORDERS_AT_ONCE = 50
+
+log = structlog.get_logger(__name__)
+
+
+class CdiscountMarketplace:
+    """One seller's account. Implements `marketplace.port.Marketplace`."""
+
+    def __init__(
+        self,
+        *,
+        login: str,
+        password: Callable[[], Awaitable[str]],
+        token_url: str,
+        service_url: str,
+        clock: Callable[[], datetime],
+        wsdl: str = BUILTIN,
+        shop_names: Sequence[str] = (),
+        partner: str = "",
+        timeout: float = 240.0,
+        size_limit: int = SIZE_LIMIT,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`timeout` is seconds for one whole call; `clock` gives aware times.
+
+        `wsdl` is `builtin`, `builtin-2020`, a URL or a path. `password` is asked at each sign-in,
+        so that a changed one is taken up without a restart.
+        """
+        shops = frozenset(filter(None, map(mapping.shop_key, shop_names)))
+        # The service echoes SellerLogin: the API account's login less its suffix.
+        secrets = (login, login.removesuffix("-api"))
+        self._clock = clock
+        self._shops = shops
+        self._wire = Wire(timeout=timeout, size_limit=size_limit, transport=transport)
+        self._tokens = TokenSource(
+            self._wire,
+            token_url=token_url,
+            realm=service_url,
+            login=login,
+            password=password,
+            clock=clock,
+        )
+        self._client = SoapClient(
+            wire=self._wire,
+            tokens=self._tokens,
+            service_url=service_url,
+            wsdl=wsdl,
+            partner=partner,
+            timeout=timeout,
+            context=lambda now: Context(now, shops, secrets),
+            clock=clock,
+            sleep=sleep,
+        )
+        told = (
+            frozenset(AuthorKind)
+            if wsdl == BUILTIN_2020
+            else frozenset({AuthorKind.OPERATOR, AuthorKind.AUTOMATIC})
+        )
+        self._capabilities = Capabilities(
+            reply_channel=ReplyChannel.RELAY_MAIL,
+            can_reopen=False,
+            message_ids=False,
+            author_kinds=told,
+            incoming_attachments=False,
+            outgoing_attachments=ATTACHMENTS,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Relay mail, no reopening, no ids; names instead of kinds before 2020."""
+        return self._capabilities
+
+    async def check(self) -> str:
+        """Sign in and list the last day; one line for the operator."""
+        contract = await self._client.contract()
+        now = self._clock()
+        found = await self.discussions(Window(now - timedelta(days=1), now))
+        lists = "one list" if contract.has_discussion_list else "three lists"
+        line = f"signed in; WSDL {contract.source}, {lists}"
+        line += f"; {len(found.discussions)} discussion(s) changed since yesterday"
+        if found.faults:
+            line += f"; {len(found.faults)} fault(s): {next(iter(found.faults.values()))}"
+        if not self._shops and not contract.has_sender_type:
+            line += "; shop_names is empty: the shop's own messages will look like a customer's"
+        return line
+
+    async def discussions(self, window: Window) -> Listing:
+        """All discussions changed in the window. A whole list that failed is a fault under ""."""
+        found = await listing.changed(self._client, window)
+        _tell(found)
+        return found
+
+    async def read_again(self, known: Sequence[Discussion]) -> Listing:
+        """These discussions, found by their date of creation and order number."""
+        if not known:
+            return Listing(())
+        found = await listing.again(self._client, known)
+        _tell(found)
+        return found
+
+    async def relay_addresses(self, discussion_ids: Sequence[str]) -> Mapping[str, RelayAnswer]:
+        """GetDiscussionMailList; an id that is no number is NOT_FOUND without being asked."""
+        answers = {
+            key: RelayAnswer(RelayStatus.UNKNOWN if _is_id(key) else RelayStatus.NOT_FOUND, None)
+            for key in discussion_ids
+        }
+        for ids in _batches([key for key in answers if _is_id(key)], _IDS_AT_ONCE):
+
+            def take(
+                result: Node, context: Context, ids: Sequence[str] = ids
+            ) -> dict[str, RelayAnswer]:
+                return mapping.relay_answers(result, ids, context)
+
+            answers |= await self._client.read(
+                "GetDiscussionMailList", take, request={"DiscussionIds": _longs(ids)}
+            )
+        return answers
+
+    async def relay_address_for_order(self, order_number: str) -> str | None:
+        """GenerateDiscussionMailGuid. RefusedError where the service says why it gives none."""
+        return await self._client.read(
+            "GenerateDiscussionMailGuid", mapping.mail_guid, request={"ScopusId": order_number}
+        )
+
+    async def orders(self, numbers: Sequence[str]) -> Mapping[str, Order]:
+        """GetOrderList by number, with lines and parcels.
+
+        An order that can't be read is left out and logged; ContractError if none could be.
+        """
+        found: dict[str, Order] = {}
+        faults: dict[str, str] = {}
+        for batch in _batches(list(dict.fromkeys(numbers)), _ORDERS_AT_ONCE):
+            some, broken = await self._client.read(
+                "GetOrderList",
+                mapping.orders,
+                orderFilter={
+                    "FetchOrderLines": True,
+                    "FetchParcels": True,
+                    "OrderReferenceList": {"string": list(batch)},
+                },
+            )
+            found |= some
+            faults |= broken
+        for number, words in faults.items():
+            log.warning("order_unreadable", order=number, error=words)
+        if faults and not found:
+            raise ContractError(next(iter(faults.values())))
+        wanted = frozenset(numbers)
+        return {number: order for number, order in found.items() if number in wanted}
+
+    async def close(self, discussion_ids: Sequence[str]) -> Mapping[str, CloseAnswer]:
+        """CloseDiscussionList, never retried by itself except with a new token."""
+        answers = {
+            key: CloseAnswer.UNKNOWN if _is_id(key) else CloseAnswer.NOT_FOUND
+            for key in discussion_ids
+        }
+        ids = [key for key in answers if _is_id(key)]
+        if ids:
+            answers |= await self._client.call(
+                "CloseDiscussionList",
+                lambda result, context: mapping.close_answers(result, ids, context),
+                closeDiscussionRequest={"DiscussionIds": _longs(ids)},
+            )
+        return answers
+
+    async def reopen(self, discussion_id: str) -> None:
+        """Always refused: the service has no such operation."""
+        raise RefusedError("Cdiscount's SOAP service can't reopen a discussion")
+
+    async def aclose(self) -> None:
+        """Give up a sign-in under way and close every connection."""
+        await self._tokens.aclose()
+        await self._wire.aclose()
+
+
+def _tell(found: Listing) -> None:
+    for key, words in found.faults.items():
+        log.warning("listing_fault", discussion=key, error=words)
+
+
+def _is_id(text: str) -> bool:
+    """Whether a discussion's id fits the WSDL's `long`."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _longs(ids: Sequence[str]) -> dict[str, Any]:
+    return {"long": [int(key) for key in ids]}
+
+
+def _batches(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
