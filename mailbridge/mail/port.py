@@ -218,7 +218,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Surely not sent and not worth repeating: 5xx, or a bad address or sign-in."""
+    """Surely not sent and not worth repeating: 5xx about this mail, or (code 0) an unfit one."""
 
     code: int
     reply: str
@@ -226,7 +226,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Surely not sent, may work later: 4xx, no connection, lost before the final dot."""
+    """Surely not sent, may work later: 4xx, no connection, lost before the final dot.
+
+    A refused sign-in too, with its 5xx code: the operator mends it, and the mail must then go.
+    """
 
     code: int
     """0 where no reply code came."""
