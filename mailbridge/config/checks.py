@@ -108,13 +108,12 @@ def _mailbox(box: MailboxLayout, account: KeyPath, book: Book) -> None:
     address, mode, reply = (*at, "address"), (*at, "reply_mode"), (*at, "reply_address")
     match box.reply_mode, box.reply_address:
         case ((ReplyMode.ALIAS | ReplyMode.CATCHALL), None):
-            which = "an alias" if box.reply_mode is ReplyMode.ALIAS else "any address of a domain"
-            book.mistake(
-                reply,
-                f'is missing; reply_mode = "{box.reply_mode}" needs {which} that ends in this '
-                "mailbox",
-                mode,
+            which = (
+                "one more address that ends in this mailbox"
+                if box.reply_mode is ReplyMode.ALIAS
+                else "an address in a domain of which everything ends in this mailbox"
             )
+            book.mistake(reply, f'is missing; reply_mode = "{box.reply_mode}" needs {which}', mode)
         case ReplyMode.ALIAS, str(alias) if alias.lower() == box.address.lower():
             book.mistake(
                 reply,
@@ -135,7 +134,9 @@ def _mailbox(box: MailboxLayout, account: KeyPath, book: Book) -> None:
             mode,
         )
     name = box.id_domain or f"mb.{domain}"
-    if len(name) > ID_DOMAIN_MAX:
+    if ":" in name or name.replace(".", "").isdigit():
+        book.mistake((*at, "id_domain"), f'found "{name}"; allowed: a domain of yours', address)
+    elif len(name) > ID_DOMAIN_MAX:
         book.mistake(
             (*at, "id_domain"),
             f"{name} has {len(name)} characters; allowed: at most {ID_DOMAIN_MAX}, so that "
@@ -153,7 +154,7 @@ def _folders(box: MailboxLayout, at: KeyPath, book: Book) -> None:
             "is the folder threads are filed in; allowed: another, created if needed",
             folder,
         )
-    if _folder(box.closed_folder) == "INBOX":
+    elif _folder(box.closed_folder) == "INBOX":
         book.mistake(closed, "is the inbox; allowed: a folder of its own, created if needed")
     for key, name in ((folder, box.folder), (closed, box.closed_folder)):
         kind = _kind(name)
@@ -204,7 +205,7 @@ def _replies(replies: Replies, account: Account, at: KeyPath, book: Book) -> Non
         if first != place:
             book.mistake(
                 (*staff, place, "address"),
-                f"{person.address} is the address of the agent before already (number {first + 1})",
+                f"{person.address} stands there twice (staff[{first + 1}] has it); allowed: once",
                 (*staff, first, "address"),
             )
     trust = account.trust
@@ -242,7 +243,7 @@ def _words(replies: Replies, at: KeyPath, book: Book) -> None:
     owners: dict[str, str] = {name: name for name in COMMANDS}
     for command, further in replies.commands.items():
         if command not in COMMANDS:
-            near = difflib.get_close_matches(command.lower(), COMMANDS, n=1)
+            near = difflib.get_close_matches(command.lower(), COMMANDS, n=1, cutoff=0.7)
             book.mistake(
                 (*at, command),
                 "no such command; "
@@ -258,7 +259,7 @@ def _words(replies: Replies, at: KeyPath, book: Book) -> None:
             elif (owner := owners.setdefault(_plain(word), command)) != command:
                 book.mistake(
                     (*at, command, place),
-                    f'"{word}" means {owner} already; one word cannot be two commands',
+                    f'"{word}" means {owner} already; a word is one command only',
                 )
 
 

@@ -161,6 +161,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     except ValueError as error:  # TOMLDecodeError, or int() on thousands of digits
         found = _SYNTAX.fullmatch(str(error))
         what = found["what"] if found else str(error)
+        what = "this key stands there twice" if what == "Cannot overwrite a value" else what
         at = (int(found["line"]), int(found["column"])) if found and found["line"] else None
         line, column = at or (text.count("\n") + 1, None)
         raise ConfigError(

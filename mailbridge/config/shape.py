@@ -163,13 +163,25 @@ def meant(path: Path) -> tuple[str, tuple[str, ...]]:
 def _homes(plain: str, path: Path) -> list[tuple[str, str]]:
     """(key, section) for the sections that have the key and are nearest to `path`."""
     found = [
-        (_shared(section, path), name, section.title(path))
+        (_shared(section, path), name, _home(section, name).title(path))
         for section in sections()
         for name in section.model.model_fields
         if _plain(name) == plain
     ]
     nearest = max((shared for shared, _, _ in found), default=0)
     return [(name, title) for shared, name, title in found if shared == nearest]
+
+
+def _home(section: Section, name: str) -> Section:
+    """The section itself, or for the name of a table that table's own."""
+    return next(
+        (
+            one
+            for one in sections()
+            if one.path in ((*section.path, name), (*section.path, name, NAME))
+        ),
+        section,
+    )
 
 
 def _shared(section: Section, path: Path) -> int:
