@@ -1,0 +1,23 @@
+"""Fixtures for all tests: a real Dovecot, and a user of it that nobody else has."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dovecot import Dovecot
+
+
+@pytest.fixture(scope="session")
+def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """One server for the whole run; tests that kill or configure theirs start their own."""
+    with Dovecot(tmp_path_factory.mktemp("dovecot")) as server:
+        yield server
+
+
+@pytest.fixture
+def user() -> str:
+    """A fresh mailbox: any name signs in."""
+    return f"support-{secrets.token_hex(6)}@shop.example"
