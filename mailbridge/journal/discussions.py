@@ -9,7 +9,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.discussion import AuthorKind, Status
-from mailbridge.journal.tables import DiscussionRow, MessageRow, OrderRow, SweepRow
+from mailbridge.domain.filing import FilingState
+from mailbridge.journal.tables import DiscussionRow, FilingRow, MessageRow, OrderRow, SweepRow
 
 __all__ = ["Discussions"]
 
@@ -78,6 +79,13 @@ class Discussions:
         )
         return list(await self._session.scalars(query))
 
+    async def to_mark_read(self) -> list[DiscussionRow]:
+        """Threads whose mails are to be marked read."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account, DiscussionRow.mark_read
+        )
+        return list(await self._session.scalars(query))
+
     async def sharing_address(self, address: str) -> list[DiscussionRow]:
         """All discussions a relay address serves."""
         query = select(DiscussionRow).where(
@@ -120,6 +128,23 @@ class Discussions:
             MessageRow.account == self._account,
             MessageRow.discussion == discussion,
             MessageRow.author_kind == AuthorKind.CUSTOMER,
+        )
+        return await self._session.scalar(query) or 0
+
+    async def customer_messages_filed(self, discussion: str) -> int:
+        """How many of them lie in the mailbox, where staff can have read them."""
+        query = select(func.count()).where(
+            MessageRow.account == self._account,
+            MessageRow.discussion == discussion,
+            MessageRow.author_kind == AuthorKind.CUSTOMER,
+            select(FilingRow.id)
+            .where(
+                FilingRow.account == MessageRow.account,
+                FilingRow.discussion == MessageRow.discussion,
+                FilingRow.key == "message:" + MessageRow.key,
+                FilingRow.state == FilingState.FILED,
+            )
+            .exists(),
         )
         return await self._session.scalar(query) or 0
 

@@ -213,6 +213,10 @@ class Closings:
         self._account = account
         self._now = now
 
+    async def get(self, identity: int) -> ClosingRow | None:
+        """By its number."""
+        return await self._session.get(ClosingRow, identity)
+
     async def of_reply(self, reply: str) -> list[ClosingRow]:
         """What a reply asked for."""
         query = (

@@ -81,6 +81,19 @@ class Replies:
         )
         return list(await self._session.scalars(query))
 
+    async def copies_in(self, discussion: str, folder: str) -> list[CopyRow]:
+        """Copies of a discussion's replies that lie in this folder."""
+        query = (
+            select(CopyRow)
+            .join(ReplyRow, (ReplyRow.account == CopyRow.account) & (ReplyRow.id == CopyRow.reply))
+            .where(
+                CopyRow.account == self._account,
+                ReplyRow.discussion == discussion,
+                CopyRow.folder == folder,
+            )
+        )
+        return list(await self._session.scalars(query))
+
     async def copy_known(self, folder: str, uidvalidity: int, uid: int) -> CopyRow | None:
         """The copy at this place, if it has been seen."""
         return await self._session.get(CopyRow, (self._account, folder, uidvalidity, uid))

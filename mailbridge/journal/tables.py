@@ -139,10 +139,14 @@ class DiscussionRow(Base):
     wanted_folder: Mapped[str]
     """Where they are to be: differs from `folder` while a move is intended."""
     first_message_id: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    """Date header of the thread's first mail."""
     last_date: Mapped[datetime | None]
     """Date header of the newest mail of the thread."""
     twin: Mapped[str | None]
     """Id of the other discussion of the same exchange."""
+    mark_read: Mapped[bool] = mapped_column(default=False)
+    """The thread's mails are to be marked read (its twin goes on)."""
     settled_at: Mapped[datetime | None]
     """When it was seen closed; retention counts from here."""
     pruned_at: Mapped[datetime | None]

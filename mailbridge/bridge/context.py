@@ -1,0 +1,79 @@
+"""What all flows of one account share: its ports, its settings and the bells between flows."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from structlog.typing import FilteringBoundLogger
+
+from mailbridge.config.models import Account, Language
+from mailbridge.domain.identity import Identity, NameKind
+from mailbridge.domain.routing import ReplyAddresses
+from mailbridge.journal.journal import Journal, Tenure
+from mailbridge.journal.transaction import Transaction
+from mailbridge.mail.compose import Composer
+from mailbridge.mail.port import Mailbox, Submission
+from mailbridge.marketplace.port import Marketplace
+
+__all__ = ["Bells", "Context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """One flow tells another that there may be work; a bell rung twice is heard once."""
+
+    filing: asyncio.Event = field(default_factory=asyncio.Event)
+    outgoing: asyncio.Event = field(default_factory=asyncio.Event)
+    sweep: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One account at work."""
+
+    name: str
+    config: Account
+    language: Language
+    tenure: Tenure
+    journal: Journal
+    marketplace: Marketplace
+    mailbox: Mailbox
+    submission: Submission
+    composer: Composer
+    identity: Identity
+    addresses: ReplyAddresses
+    clock: Callable[[], datetime]
+    log: FilteringBoundLogger
+    prefix: str = "cd"
+    """Two letters before a short id: the numbering the reference comes from."""
+    bells: Bells = field(default_factory=Bells)
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """A writing transaction on this account."""
+        return self.journal.write(self.tenure)
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """A reading transaction on this account."""
+        return self.journal.read(self.name)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The seller's zone, for everything a person reads."""
+        return ZoneInfo(self.config.timezone)
+
+    def local(self, moment: datetime) -> str:
+        """A moment as staff read it: `23/11 à 10:02` in French, `23/11 10:02` in English."""
+        at = " à " if self.language is Language.FR else " "
+        return moment.astimezone(self.zone).strftime(f"%d/%m{at}%H:%M")
+
+    def mail_id(self, kind: NameKind, short: str, key: str) -> str:
+        """The Message-ID of a mail of ours, from the journal's key of it."""
+        digest = hashlib.sha256(f"{self.name}\0{short}\0{key}".encode()).digest()
+        return self.identity.message_id(kind, short, base64.b32encode(digest)[:10].decode().lower())

@@ -1,0 +1,221 @@
+"""Replies on their way to the customer: tried, retried, recorded, reported.
+
+How a reply travels is the channel's business (`channel`); what may have happened to it is the
+state machine's (`domain/delivery`). Nothing is sent again without evidence or a person's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from mailbridge.bridge.channel import Blocked, Channel, Later, Parcel, Ready
+from mailbridge.bridge.context import Context
+from mailbridge.bridge.notices import queue_notice
+from mailbridge.domain.delivery import MACHINE, DeliveryEvent, DeliveryState
+from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
+from mailbridge.journal.tables import DeliveryRow
+from mailbridge.journal.transaction import Transaction
+from mailbridge.mail.port import Accepted, Deferred, Refused, SubmissionOutcome, Uncertain
+
+__all__ = ["Dispatch"]
+
+_TELL_AFTER = timedelta(minutes=30)
+_GIVE_UP_AFTER = timedelta(hours=24)
+_RETRIES = (1, 2, 5, 10, 15, 30, 60)
+"""Minutes before each further try; the last one repeats."""
+
+
+class Dispatch:
+    """Brings dispatches forward."""
+
+    def __init__(self, ctx: Context, channel: Channel) -> None:
+        self._ctx = ctx
+        self._channel = channel
+
+    async def run(self) -> None:
+        """Do all that can be done now. Raises what the channel's `ready` raises for good."""
+        await self._resume()
+        await self._renew_bounced()
+        async with self._ctx.read() as tx:
+            account = await tx.account()
+            due = [] if account.paused_at else await tx.deliveries.due()
+        for row in due:
+            await self._send(row)
+        await self._report_unrecorded()
+
+    async def next_due(self) -> datetime | None:
+        """When the next planned dispatch is due."""
+        async with self._ctx.read() as tx:
+            return await tx.deliveries.next_due()
+
+    async def _resume(self) -> None:
+        """What was being submitted when we last knew may have left."""
+        async with self._ctx.read() as tx:
+            interrupted = await tx.deliveries.in_state(DeliveryState.SUBMITTING)
+        for row in interrupted:
+            await self._settle(row, Uncertain("mailbridge was stopped while handing it over"))
+
+    async def _send(self, row: DeliveryRow) -> None:
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            discussion = await tx.discussions.get(row.discussion)
+            files = await tx.replies.attachments(row.reply)
+        if discussion is None:
+            return
+        match await self._channel.ready(discussion):
+            case Blocked() | Later() as obstacle:
+                await self._put_off(row, obstacle)
+                return
+            case Ready(address):
+                pass
+        if not await self._begin(row, address):
+            return
+        parcel = Parcel(
+            discussion=discussion,
+            address=address,
+            message_id=row.message_id,
+            text=row.text,
+            attachments=tuple((f.name, f.content_type, f.data) for f in files),
+        )
+        await self._settle(row, await self._channel.send(parcel))
+
+    async def _put_off(self, row: DeliveryRow, obstacle: Blocked | Later) -> None:
+        async with self._ctx.write() as tx:
+            delivery = await tx.deliveries.get(row.id)
+            if delivery is None or delivery.state != DeliveryState.PLANNED:
+                return
+            match obstacle:
+                case Blocked(reason, facts):
+                    await self._hold(tx, delivery, reason, facts)
+                case Later(words):
+                    delivery.attempts += 1
+                    await self._not_yet(tx, delivery, words)
+
+    async def _begin(self, row: DeliveryRow, address: str) -> bool:
+        async with self._ctx.write() as tx:
+            delivery = await tx.deliveries.get(row.id)
+            if delivery is None or delivery.state != DeliveryState.PLANNED:
+                return False  # cancelled or replaced while the address was asked for
+            delivery.address = address
+            delivery.attempts += 1
+            delivery.first_tried_at = delivery.first_tried_at or tx.now
+            _move(tx, delivery, DeliveryEvent.BEGIN)
+            return True
+
+    async def _settle(self, row: DeliveryRow, outcome: SubmissionOutcome) -> None:
+        """Write down what became of a submission; what the agent must know of it goes into the
+        same transaction, so that no crash can part the two."""
+        ctx = self._ctx
+        async with ctx.write() as tx:
+            delivery = await tx.deliveries.get(row.id)
+            if delivery is None or delivery.state != DeliveryState.SUBMITTING:
+                return
+            match outcome:
+                case Accepted(reply):
+                    _move(tx, delivery, DeliveryEvent.ACCEPTED)
+                    delivery.submitted_at, delivery.reply_text = tx.now, reply[:300]
+                case Deferred(code, reply):
+                    _move(tx, delivery, DeliveryEvent.DEFERRED, str(code))
+                    await self._not_yet(tx, delivery, _words(code, reply))
+                case Refused(code, reply):
+                    _move(tx, delivery, DeliveryEvent.REFUSED, str(code))
+                    delivery.reply_text = _words(code, reply)[:300]
+                    reason, facts = HoldReason.SUBMISSION_REFUSED, {"reply": _words(code, reply)}
+                    await self._tell(tx, delivery, NoticeKind.HOLD, reason, facts)
+                case Uncertain(detail):
+                    _move(tx, delivery, DeliveryEvent.LOST, detail)
+                    delivery.submitted_at, delivery.reply_text = tx.now, detail[:300]
+                    reason, facts = HoldReason.SUBMISSION_UNCERTAIN, {"detail": detail}
+                    await self._tell(tx, delivery, NoticeKind.TROUBLE, reason, facts)
+        ctx.log.info(
+            "reply handed over",
+            discussion=row.discussion,
+            outcome=type(outcome).__name__.lower(),
+            attempt=row.attempts + 1,
+        )
+
+    async def _not_yet(self, tx: Transaction, delivery: DeliveryRow, words: str) -> None:
+        """Surely not sent: try again on the schedule, say so after a while, give up after a day."""
+        since = delivery.first_tried_at or tx.now
+        delivery.first_tried_at = since
+        delivery.reply_text = words[:300]
+        step = _RETRIES[min(delivery.attempts, len(_RETRIES)) - 1]
+        delivery.due_at = tx.now + timedelta(minutes=step)
+        facts = {"reply": words, "since": self._ctx.local(since)}
+        if tx.now - since >= _GIVE_UP_AFTER:
+            await self._hold(tx, delivery, HoldReason.SUBMISSION_GAVE_UP, facts)
+        elif tx.now - since >= _TELL_AFTER:
+            reason = HoldReason.SUBMISSION_DELAYED
+            await self._tell(tx, delivery, NoticeKind.TROUBLE, reason, facts)
+
+    async def _hold(
+        self, tx: Transaction, delivery: DeliveryRow, reason: HoldReason, facts: Mapping[str, str]
+    ) -> None:
+        _move(tx, delivery, DeliveryEvent.HOLD, reason)
+        await self._tell(tx, delivery, NoticeKind.HOLD, reason, facts)
+
+    async def _renew_bounced(self) -> None:
+        """A bounce from the relay: renew the address once, send once more, then hold."""
+        async with self._ctx.read() as tx:
+            bounced = await tx.deliveries.in_state(DeliveryState.BOUNCED)
+        for row in bounced:
+            async with self._ctx.write() as tx:
+                delivery = await tx.deliveries.get(row.id)
+                discussion = await tx.discussions.get(row.discussion)
+                if delivery is None or discussion is None:
+                    continue
+                if delivery.state != DeliveryState.BOUNCED:
+                    continue
+                if delivery.renewed:
+                    facts = {"words": delivery.reply_text}
+                    await self._hold(tx, delivery, HoldReason.BOUNCED, facts)
+                    continue
+                # The next try asks the marketplace for the address first.
+                discussion.relay_confirmed_at = None
+                delivery.renewed, delivery.due_at = True, tx.now
+                _move(tx, delivery, DeliveryEvent.RENEW)
+
+    async def _report_unrecorded(self) -> None:
+        ctx = self._ctx
+        limit = ctx.clock() - ctx.config.replies.unrecorded_after
+        async with ctx.read() as tx:
+            waiting = await tx.deliveries.in_state(DeliveryState.SUBMITTED, DeliveryState.UNCERTAIN)
+        late = [
+            d
+            for d in waiting
+            if (d.submitted_at or d.created_at) <= limit
+            and HoldReason.UNRECORDED not in d.told.split()
+        ]
+        for row in late:
+            async with ctx.write() as tx:
+                delivery = await tx.deliveries.get(row.id)
+                if delivery is not None and delivery.state == row.state:
+                    facts = {"since": ctx.local(delivery.submitted_at or delivery.created_at)}
+                    reason = HoldReason.UNRECORDED
+                    await self._tell(tx, delivery, NoticeKind.TROUBLE, reason, facts)
+
+    async def _tell(
+        self,
+        tx: Transaction,
+        delivery: DeliveryRow,
+        kind: NoticeKind,
+        reason: HoldReason,
+        facts: Mapping[str, str],
+    ) -> None:
+        """Tell the agent, once for each reason."""
+        discussion = await tx.discussions.get(delivery.discussion)
+        if discussion is None or reason in delivery.told.split():
+            return
+        delivery.told = f"{delivery.told} {reason}".strip()
+        notice = Notice(kind, reason, facts, text=delivery.text)
+        key = f"delivery:{delivery.id}:{reason}"
+        await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=delivery.reply)
+
+
+def _move(tx: Transaction, row: DeliveryRow, event: DeliveryEvent, detail: str = "") -> None:
+    tx.move(row, MACHINE, event, discussion=row.discussion, subject=str(row.id), detail=detail)
+
+
+def _words(code: int, reply: str) -> str:
+    return f"{code} {reply}".strip() if code else reply

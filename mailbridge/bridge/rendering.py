@@ -1,0 +1,148 @@
+"""From a planned filing to the mail itself, out of what the journal knows at that moment.
+
+A mail is put into words only when it is about to be written, so that its order card is the
+newest; its Message-ID was fixed when it was planned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mailbridge.bridge.context import Context
+from mailbridge.bridge.uptake import ORDER
+from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
+from mailbridge.domain.notice import Notice
+from mailbridge.domain.thread import Thread, internal_date, next_date
+from mailbridge.journal.tables import DiscussionRow, FilingRow
+from mailbridge.journal.transaction import Transaction
+from mailbridge.mail.compose import Composed
+from mailbridge.mail.port import MailToFile
+from mailbridge.mail.rendering import TemplateBroken
+
+__all__ = ["RenderFault", "Rendered", "Renderer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A mail ready to be filed; `row` is the filing's number, `date` its Date header."""
+
+    row: int
+    date: datetime
+    mail: MailToFile
+
+
+@dataclass(frozen=True, slots=True)
+class RenderFault:
+    """Why a mail could not be put into words."""
+
+    words: str
+
+
+class Renderer:
+    """Puts planned mails of one account into words."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._told: set[str] = set()
+
+    async def render(self, tx: Transaction, row: FilingRow) -> Rendered | RenderFault:
+        """Render one; also moves the thread's last date and first mail on, within `tx`."""
+        discussion = await tx.discussions.get(row.discussion)
+        if discussion is None:
+            return RenderFault("its discussion is not in the journal")
+        try:
+            if row.notice is not None:
+                return await self._notice(tx, row, discussion)
+            return await self._message(tx, row, discussion)
+        except (TemplateBroken, ValueError, KeyError) as error:
+            return RenderFault(f"{type(error).__name__}: {error}")
+
+    async def _message(
+        self, tx: Transaction, row: FilingRow, discussion: DiscussionRow
+    ) -> Rendered | RenderFault:
+        ctx = self._ctx
+        key = row.key.removeprefix("message:")
+        known = await tx.discussions.message(discussion.id, key)
+        if known is None:
+            return RenderFault("its message is not in the journal")
+        date = next_date(known.sent_at, tx.now, discussion.last_date)
+        thread = await self._thread(tx, discussion, date)
+        order = None
+        if discussion.order_number:
+            seen = await tx.discussions.order(discussion.order_number)
+            order = ORDER.validate_json(seen.data) if seen else None
+        message = Message(
+            raw_time=known.raw_time,
+            sent_at=known.sent_at,
+            author=Author(AuthorKind(known.author_kind), known.author_name),
+            text=known.text,
+            ident=known.ident,
+        )
+        composed = ctx.composer.message_mail(
+            thread,
+            message,
+            key=key,
+            date=date.astimezone(ctx.zone),
+            order=order,
+            attachments_missing=not ctx.marketplace.capabilities.incoming_attachments,
+            message_id=row.message_id,
+        )
+        return self._done(tx, row, discussion, composed, date)
+
+    async def _notice(
+        self, tx: Transaction, row: FilingRow, discussion: DiscussionRow
+    ) -> Rendered | RenderFault:
+        ctx = self._ctx
+        notice = Notice.from_json(row.notice or "")
+        date = next_date(tx.now, tx.now, discussion.last_date)
+        thread = await self._thread(tx, discussion, date)
+        reply = await tx.replies.get(row.reply) if row.reply else None
+        composed = ctx.composer.notice_mail(
+            thread,
+            notice,
+            key=row.key,
+            date=date.astimezone(ctx.zone),
+            in_reply_to=reply.answers if reply else None,
+            message_id=row.message_id,
+        )
+        return self._done(tx, row, discussion, composed, date)
+
+    def _done(
+        self,
+        tx: Transaction,
+        row: FilingRow,
+        discussion: DiscussionRow,
+        composed: Composed,
+        date: datetime,
+    ) -> Rendered:
+        if composed.problem is not None and str(composed.problem) not in self._told:
+            self._told.add(str(composed.problem))
+            self._ctx.log.error("template broken, shipped one used", problem=str(composed.problem))
+        discussion.last_date = date
+        if discussion.first_message_id is None:
+            discussion.first_message_id = row.message_id
+            discussion.started_at = date
+        flags = frozenset() if row.unread else frozenset({"\\Seen"})
+        arrived = internal_date(date, tx.now, unread=row.unread, backfill=row.backfill)
+        return Rendered(row.id, date, MailToFile(row.message_id, composed.data, arrived, flags))
+
+    async def _thread(self, tx: Transaction, discussion: DiscussionRow, date: datetime) -> Thread:
+        ctx = self._ctx
+        twin = await tx.discussions.get(discussion.twin) if discussion.twin else None
+        return Thread(
+            discussion_id=discussion.id,
+            reference=discussion.reference,
+            short=discussion.short,
+            kind=DiscussionKind(discussion.kind),
+            subject=discussion.subject,
+            customer=discussion.customer,
+            reply_address=ctx.addresses.of(discussion.short),
+            started_at=discussion.started_at or date,
+            first_message_id=discussion.first_message_id,
+            order_number=discussion.order_number,
+            relay_address=discussion.relay_address,
+            relay_confirmed_at=discussion.relay_confirmed_at,
+            claim_type=discussion.claim_type,
+            twin=twin.short if twin else None,
+        )
