@@ -1,0 +1,50 @@
+"""A shop's marketplace on loopback, under a clock that a test moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from mailbridge.sandbox.books import Books
+from mailbridge.sandbox.cdiscount import CdiscountSimulator
+from mailbridge.sandbox.clock import HandClock
+from mailbridge.sandbox.people import Cast
+from tests.sandbox.soap import CONTRACT, Soap, tiny_contract
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    """Thursday 25 April 2019, 11:05 in Paris: when the first claim was recorded."""
+    return HandClock(datetime(2019, 4, 25, 9, 5, tzinfo=UTC))
+
+
+@pytest.fixture
+def books(clock: HandClock) -> Books:
+    return Books(clock, Random(7), seller_lag=timedelta(minutes=57))
+
+
+@pytest.fixture
+def cast(books: Books) -> Cast:
+    return Cast(books, Random(11))
+
+
+@pytest_asyncio.fixture
+async def market(
+    books: Books, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[CdiscountSimulator]:
+    folder = CONTRACT if CONTRACT.is_dir() else tiny_contract(tmp_path_factory.mktemp("wsdl"))
+    async with CdiscountSimulator(books, wsdl=folder) as running:
+        yield running
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "the simulator left tasks behind"
+
+
+@pytest_asyncio.fixture
+async def soap(market: CdiscountSimulator) -> AsyncIterator[Soap]:
+    async with httpx.AsyncClient(timeout=5) as http:
+        yield Soap(market, http)
