@@ -11,9 +11,9 @@ from tests.dovecot import Dovecot
 
 
 @pytest.fixture(scope="session")
-def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+def dovecot() -> Iterator[Dovecot]:
     """One server for the whole run; tests that kill or configure theirs start their own."""
-    with Dovecot(tmp_path_factory.mktemp("dovecot")) as server:
+    with Dovecot() as server:
         yield server
 
 

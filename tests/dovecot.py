@@ -1,5 +1,7 @@
 """A private Dovecot 2.3 on free loopback ports, for tests: IMAP, STARTTLS, IMAPS and LMTP.
 
+Its certificate is for localhost and 127.0.0.1; it listens on 127.0.0.2 too.
+
 Any user signs in with PASSWORD, or with a token from `token(user)`. Works as root (mail belongs
 to `vmail`, made where missing) and as an ordinary user. Nothing outside its folder is touched.
 """
@@ -20,6 +22,7 @@ import signal
 import smtplib
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,14 +61,18 @@ def _free_port() -> int:
 
 @dataclass
 class Dovecot:
-    """One server; `with Dovecot(folder) as server:` starts and kills it."""
+    """One server; `with Dovecot() as server:` starts it, kills it and removes its folder.
 
-    root: Path
+    The folder is not pytest's: every pytest run takes away the others' right to pass through
+    those, and the mail processes run as another user.
+    """
+
     format: Format = "sdbox"
     prefix: str = ""
     """Prefix of the personal namespace, `INBOX.` as with Courier; its last character separates."""
     offered: str = ""
     """imap_capability to announce, empty for all; what is left out still works."""
+    root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="mailbridge-dovecot-")))
     imap: int = field(default_factory=_free_port)
     imaps: int = field(default_factory=_free_port)
     lmtp: int = field(default_factory=_free_port)
@@ -80,7 +87,7 @@ class Dovecot:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
+        self.remove()
 
     def start(self) -> Self:
         """Start and wait for the greeting; also after `kill`, on the same ports and mails."""
@@ -97,19 +104,24 @@ class Dovecot:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        atexit.register(self.kill)
+        atexit.register(self.remove)
         for port in (self.imap, self.lmtp):
             self._await_greeting(port)
         return self
 
     def kill(self) -> None:
         """End all of it at once; clients see their connections closed within milliseconds."""
-        atexit.unregister(self.kill)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
             self._process = None
+
+    def remove(self) -> None:
+        """Kill it and delete its folder."""
+        atexit.unregister(self.remove)
+        self.kill()
+        shutil.rmtree(self.root, ignore_errors=True)
 
     def restart(self) -> None:
         """Kill and start; mails and ports stay."""
@@ -133,7 +145,10 @@ class Dovecot:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 break
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as s:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", port), 2) as s,
+            ):
                 s.settimeout(5)
                 if s.recv(100):
                     return
@@ -156,10 +171,7 @@ class Dovecot:
                     ["useradd", "--system", "--no-create-home", "--user-group", owner], check=True
                 )
             shutil.chown(self.root / "mail", owner, owner)
-            # pytest's folders are for their owner only; the mail processes must pass through.
-            for folder in (self.root, *self.root.parents):
-                if folder.owner() == me and not folder.stat().st_mode & 0o001:
-                    folder.chmod(folder.stat().st_mode | 0o011)
+            self.root.chmod(0o711)
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost", "127.0.0.1")
         authority.cert_pem.write_to_path(self.ca_file)
@@ -204,7 +216,7 @@ base_dir = {root}/run
 state_dir = {root}/state
 log_path = {root}/dovecot.log
 instance_name = {name}
-listen = 127.0.0.1
+listen = 127.0.0.1, 127.0.0.2
 protocols = imap lmtp
 default_internal_user = {internal_user}
 default_internal_group = {internal_group}

@@ -210,7 +210,7 @@ def imap_date(day: datetime) -> str:
 def message_ids(header: bytes) -> set[str]:
     """What stands in the Message-ID fields of a header block, unfolded and stripped."""
     fields = BytesHeaderParser(policy=compat32).parsebytes(header).get_all("Message-ID") or []
-    return {"".join(str(field).split()) for field in fields}
+    return {str(field).replace("\r", "").replace("\n", "").strip() for field in fields}
 
 
 def response_code(text: str) -> str:

@@ -146,7 +146,10 @@ class Wire(IMAP4ClientProtocol):
         super().__init__(loop, self._on_lost)
 
     def _on_lost(self, error: Exception | None) -> None:
-        self._lose(f"connection lost ({error})" if error else "connection closed by the server")
+        if self.leaving:
+            self._lose("the session is closed")
+        else:
+            self._lose(f"connection lost ({error})" if error else "closed by the server")
 
     def _lose(self, reason: str) -> None:
         if not self.lost.done():
