@@ -50,8 +50,8 @@ __all__ = [
 BASE_DIR = "base_dir"
 """Key of the validation context: the folder that relative paths start from."""
 
-_PART = re.compile(r"(\d+)\s*(w|d|h|m|s)")
-_WHOLE = re.compile(r"(?:\d+\s*[wdhms]\s*)+")
+_PART = re.compile(r"([0-9]+)\s*(w|d|h|m|s)")
+_WHOLE = re.compile(r"(?:[0-9]+\s*[wdhms]\s*)+")
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _LONGEST = timedelta(days=3650)
 _DURATION = 'allowed: a time such as "90s", "2m", "1h30m" or "28d", or a number of seconds'

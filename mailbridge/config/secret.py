@@ -320,11 +320,14 @@ async def _run(argv: Sequence[str], place: str, environ: Mapping[str, str]) -> s
             f"{place} had not ended after {_COMMAND_SECONDS:.0f} s: does it ask something?"
         ) from None
     finally:
-        # The whole group, also on cancellation: a helper of the program may outlive it.
+        # The whole group, also on cancellation: a helper of the program may outlive it. Reading
+        # the pipes to their end lets asyncio close them; a helper in a group of its own that
+        # holds them open is not waited for.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        if process.returncode is None:
-            await process.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.gather(_drain(process.stdout), _drain(process.stderr), process.wait())
     if status != 0:
         said = _shown(complaint, out)
         raise SecretError(

@@ -1,0 +1,89 @@
+"""`config.example.toml` and `docs/configuration.md` say what the models say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from mailbridge.config import kinds, shape
+from mailbridge.config.loader import load
+from mailbridge.config.reference import reference
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
+DURATION: TypeAdapter[timedelta] = TypeAdapter(kinds.Duration)
+
+
+def uncommented() -> str:
+    """The example with every optional key switched on: `#key` and `#[table]`, never `# words`."""
+    return re.sub(r"^#(?=[a-z\[])", "", EXAMPLE, flags=re.MULTILINE)
+
+
+def first(tables: list[Any] | dict[str, Any]) -> Any:
+    """The first of several tables, listed or named."""
+    return tables[0] if isinstance(tables, list) else next(iter(tables.values()))
+
+
+def keys(table: dict[str, Any], section: shape.Section) -> set[str]:
+    """The keys of this section's table in the data, the first account or element taken."""
+    here: Any = table
+    for part in section.path:
+        here = first(here) if part == shape.NAME else here[part]
+    assert isinstance(here, dict)
+    return set(here)
+
+
+def test_the_example_as_it_stands_can_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(EXAMPLE, encoding="utf-8")
+    warnings = load(file, {}).warnings
+    assert [one.where for one in warnings] == ["alerts"]  # the one thing a person must still add
+
+
+def test_the_example_shows_every_key_there_is(tmp_path: Path) -> None:
+    data = tomllib.loads(uncommented())
+    for section in shape.sections():
+        assert keys(data, section) == set(section.model.model_fields), section.title()
+
+
+def test_the_example_with_every_key_switched_on_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    text = re.sub(r"^ca_file.*$", "", uncommented(), flags=re.MULTILINE)
+    text = text.replace('"/etc/mailbridge/templates"', '"templates"')
+    file = tmp_path / "config.toml"
+    file.write_text(text, encoding="utf-8")
+    # Both ways of signing in and an unused reply address cannot all make sense at once.
+    assert {one.where.rpartition(".")[2] for one in load(file, {}).warnings} == {
+        "token",
+        "reply_address",
+    }
+
+
+def test_an_optional_key_is_shown_with_its_default() -> None:
+    data = tomllib.loads(uncommented())
+    compared = 0
+    for section in shape.sections():
+        table: Any = data
+        for part in section.path:
+            table = first(table) if part == shape.NAME else table[part]
+        for name, field in section.values.items():
+            default = field.get_default(call_default_factory=True)
+            if field.is_required() or default in (None, "", (), {}):
+                continue
+            shown = table[name]
+            shown = DURATION.validate_python(shown) if isinstance(default, timedelta) else shown
+            assert shown == (str(default) if isinstance(default, Path) else default), name
+            compared += 1
+    assert compared > 40
+
+
+def test_the_reference_is_up_to_date() -> None:
+    file = ROOT / "docs" / "configuration.md"
+    assert file.read_text(encoding="utf-8") == reference(), (
+        "run: python -m mailbridge.config.reference > docs/configuration.md"
+    )
