@@ -27,7 +27,9 @@ __all__ = ["TokenRefused", "business_error", "fault_error", "scrub", "status_err
 _TOKEN = re.compile(
     r"\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE
 )
-_ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
+_WORD = re.compile(r"[^\s<>\"'(),;:]+")
+_LOOKED_AT = 4000
+"""Characters of a fault's text that are searched: a search may be quadratic."""
 
 _NOT_AUTHORIZED = re.compile(r"not authori[sz]ed|n.est pas autoris", re.IGNORECASE)
 _TOKEN_DIED = re.compile(
@@ -48,21 +50,27 @@ def scrub(text: str, secrets: Collection[str] = ()) -> str:
     # A short login ("ab") would eat holes into ordinary words.
     for secret in sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True):
         text = re.sub(re.escape(secret), "…", text, flags=re.IGNORECASE)
-    return clean_line(_ADDRESS.sub("…", _TOKEN.sub("…", text)), 300)
+    without_tokens = _TOKEN.sub("…", text)
+    return clean_line(_WORD.sub(_no_address, without_tokens), 300)
+
+
+def _no_address(word: re.Match[str]) -> str:
+    return "…" if "@" in word[0] else word[0]
 
 
 def fault_error(
     code: str, text: str, secrets: Collection[str] = ()
 ) -> MarketplaceError | TokenRefused:
     """The error for a SOAP fault, by its text first and its code second."""
-    name = code.rpartition(":")[2].strip()
+    start = text[:_LOOKED_AT]
+    name = scrub(code.rpartition(":")[2], secrets)
     words = scrub(text, secrets) or "no reason given"
-    if _NOT_AUTHORIZED.search(text):
+    if _NOT_AUTHORIZED.search(start):
         return NotAuthorizedError(
             f"the account lacks the right to this operation: {words} "
             "(ask Cdiscount to open it for the API account; a new token does not help)"
         )
-    if _TOKEN_DIED.search(text):
+    if _TOKEN_DIED.search(start):
         return TokenRefused(words)
     if name == "RequestTokenValidationError":
         return TransientError(f"the service refused the token in words we do not know: {words}")
