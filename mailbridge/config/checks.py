@@ -29,6 +29,7 @@ from mailbridge.config.models import (
     ReplyMode,
     Sweeps,
 )
+from mailbridge.domain.command import Vocabulary
 
 __all__ = ["COMMANDS", "ID_DOMAIN_MAX", "PLUS_LOCAL_MAX", "check"]
 
@@ -47,7 +48,6 @@ _LAG = timedelta(minutes=57)
 """The longest the marketplace was seen to hide a message after the message's own time."""
 
 _ACCOUNT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_WORD = re.compile(r"[^\W_](?:[\w-]{0,30}[^\W_])?")
 
 # Last parts of folder names, folded; what servers and clients call these in French and English.
 _DRAFTS = frozenset({"drafts", "draft", "brouillons", "brouillon"})
@@ -240,7 +240,7 @@ def _replies(replies: Replies, account: Account, at: KeyPath, book: Book) -> Non
 
 
 def _words(replies: Replies, at: KeyPath, book: Book) -> None:
-    owners: dict[str, str] = {name: name for name in COMMANDS}
+    vocabulary = Vocabulary.default()
     for command, further in replies.commands.items():
         if command not in COMMANDS:
             near = difflib.get_close_matches(command.lower(), COMMANDS, n=1, cutoff=0.7)
@@ -251,15 +251,13 @@ def _words(replies: Replies, at: KeyPath, book: Book) -> None:
             )
             continue
         for place, word in enumerate(further):
-            if not _WORD.fullmatch(word):
+            try:
+                vocabulary = vocabulary.with_words({command: (word,)})
+            except ValueError as error:
+                what = str(error).partition(": ")[2]
                 book.mistake(
                     (*at, command, place),
-                    "not a word; allowed: letters, digits and hyphens, without the ! before it",
-                )
-            elif (owner := owners.setdefault(_plain(word), command)) != command:
-                book.mistake(
-                    (*at, command, place),
-                    f'"{word}" means {owner} already; a word is one command only',
+                    f"{what}; allowed: a single word that is no command yet",
                 )
 
 
