@@ -18,8 +18,7 @@ from email.message import EmailMessage
 from email.policy import default
 from types import TracebackType
 
-from proxyprotocol.reader import ProxyProtocolReader
-from proxyprotocol.version import ProxyProtocolVersion
+from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import Config, Login
 from pymap.backend.dict.filter import FilterSet
 from pymap.backend.dict.mailbox import MailboxData, MailboxSet
@@ -137,15 +136,13 @@ class ImapServer:
             if user not in self._mailboxes:
                 await self._create(user, password)
         imap = IMAPServer(self._login, self._config)
-        reader = ProxyProtocolReader(ProxyProtocolVersion.get(None))
-        serve = reader.get_callback(imap)
 
         async def connected(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - start_server runs callbacks in tasks
             self._connections[task] = writer
             try:
-                await serve(stream, writer)
+                await imap(stream, writer, SocketInfo.get(writer, None))
             finally:
                 self._connections.pop(task, None)
 
@@ -161,6 +158,9 @@ class ImapServer:
             return
         server.close()
         self.cut()
+        if self._connections:
+            # A cut connection ends by itself; cancelling first would orphan pymap's IDLE task.
+            await asyncio.wait(set(self._connections), timeout=1)
         for task in list(self._connections):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):

@@ -144,7 +144,12 @@ def plain_text(message: EmailMessage) -> str:
     body = message.get_body(("plain", "html"))
     if body is None:
         return ""
-    text = str(body.get_content())
+    payload = body.get_payload(decode=True)
+    raw = payload if isinstance(payload, bytes) else b""
+    try:
+        text = raw.decode(body.get_content_charset() or "utf-8", "replace")
+    except LookupError:  # a charset nobody knows
+        text = raw.decode("latin-1")
     if body.get_content_subtype() == "html":
         text = get_text(text)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -1,0 +1,121 @@
+"""Everything around one daemon, put together: marketplace, relay, mail provider and staff.
+
+Scenario tests and the demo start here. All parts share one clock and draw from one random
+source, so that a seed tells the same story again.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from types import TracebackType
+
+from mailbridge.sandbox.agent import Agent, Client
+from mailbridge.sandbox.books import Books
+from mailbridge.sandbox.cdiscount import CdiscountSimulator
+from mailbridge.sandbox.clock import Clock
+from mailbridge.sandbox.imapserver import FOLDERS
+from mailbridge.sandbox.mailserver import Deliver, MailServer, Provider, SaveSent
+from mailbridge.sandbox.people import Cast
+from mailbridge.sandbox.relay import RelayServer, Undeliverable
+
+__all__ = ["World"]
+
+
+class World:
+    """One shop's surroundings. Use as `async with`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rng: Random,
+        address: str = "support@maison-brindille.example",
+        password: str = "brindille",  # noqa: S107 - of a mailbox that lives in this process
+        provider: Provider | None = None,
+        wsdl: Path | None = None,
+        modern: bool = False,
+        seller_lag: timedelta = timedelta(0),
+        money_lag: timedelta = timedelta(0),
+        undeliverable: Undeliverable = Undeliverable.REJECT,
+        folders: Iterable[str] = FOLDERS,
+        deliver: Deliver | None = None,
+        save_sent: SaveSent | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`address` is the shared mailbox, and the sender registered at the marketplace.
+
+        The other parameters are those of the parts they belong to.
+        """
+        self.address = address
+        self.password = password
+        self.clock = clock
+        self._rng = rng
+        self.books = Books(
+            clock, rng, senders=(address,), seller_lag=seller_lag, money_lag=money_lag
+        )
+        self.cast = Cast(self.books, rng)
+        self.market = CdiscountSimulator(self.books, wsdl=wsdl, modern=modern)
+        self.relay = RelayServer(self.books, undeliverable=undeliverable)
+        self.mail = MailServer(
+            {address: password},
+            clock=clock,
+            rng=rng,
+            provider=provider or Provider(),
+            relay=self.relay,
+            deliver=deliver,
+            save_sent=save_sent,
+            folders=folders,
+            hostname=f"mail.{address.partition('@')[2]}",
+            tls=tls,
+        )
+        self._stack = AsyncExitStack()
+
+    def agent(
+        self,
+        name: str = "Service client",
+        *,
+        client: Client = Client.THUNDERBIRD,
+        imap: tuple[str, int] | None = None,
+        files_sent_copy: bool | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> Agent:
+        """Somebody of the staff on the shared mailbox.
+
+        `imap` names another IMAP server (host, port) where delivery goes elsewhere.
+        `files_sent_copy`: None files one unless the provider does it.
+        """
+        provider = self.mail.provider
+        return Agent(
+            address=self.address,
+            user=self.address,
+            password=self.password,
+            imap=imap or (self.mail.host, self.mail.imap_port),
+            smtp=(self.mail.host, self.mail.smtp_port),
+            clock=self.clock,
+            rng=self._rng,
+            name=name,
+            client=client,
+            sent_folder=provider.sent_folder,
+            files_sent_copy=(
+                not provider.saves_sent_copy if files_sent_copy is None else files_sent_copy
+            ),
+            tls=tls,
+        )
+
+    async def __aenter__(self) -> World:
+        for part in (self.market, self.relay, self.mail):
+            await self._stack.enter_async_context(part)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
