@@ -240,7 +240,6 @@ class Books:
                 self.seller_writes(discussion, text)
             else:
                 self.customer_writes(discussion, text)
-            discussion.updated_at = now  # recorded: a first message does not move it
         return discussion
 
     def write(
@@ -254,9 +253,14 @@ class Books:
     ) -> BookedMessage:
         """Add a message by anybody, visible after `lag`."""
         now = self._now()
-        message = BookedMessage(now, kind, name, text, now + lag)
+        # The date of the discussion never lies ahead of the clock, and no message before the
+        # one it answers: under a clock that stands still both are the same instant.
+        at = max([now - UPDATE_LAG, *(message.at for message in discussion.messages[-1:])])
+        if not discussion.messages:
+            at = now
+        message = BookedMessage(at, kind, name, text, now + lag)
         discussion.messages.append(message)
-        discussion.updated_at = now + UPDATE_LAG
+        discussion.updated_at = now
         return message
 
     def customer_writes(

@@ -180,7 +180,8 @@ class Operations:
         put(result, "ErrorMessage", message, MSG)
         put(result, "OperationSuccess", ok, MSG)
         _errors(node(result, "ErrorList"), errors)
-        put(result, "SellerLogin", self._books.login if login else None)
+        # The API account is the seller's login with a suffix; the echo is the seller's.
+        put(result, "SellerLogin", self._books.login.removesuffix("-api") if login else None)
         put(result, "TokenId", token if echo else None)
 
     # --- discussions -------------------------------------------------------------------------

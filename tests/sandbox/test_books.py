@@ -35,6 +35,7 @@ class TestVisibility:
 
         clock.advance(timedelta(minutes=57))
         assert books.visible(claim)[-1].text == "Nous cherchons."
+        assert claim.messages == sorted(claim.messages, key=lambda message: message.at)
         assert claim.updated_at == answered.at + timedelta(milliseconds=14)
 
     def test_a_first_message_does_not_move_the_date(self, books: Books, cast: Cast) -> None:
@@ -52,6 +53,13 @@ class TestVisibility:
     def test_the_autumn_hour_happens_twice(self) -> None:
         first = datetime(2019, 10, 27, 0, 30, tzinfo=UTC)
         assert stamp(first) == stamp(first + timedelta(hours=1)) == "2019-10-27T02:30:00"
+
+    def test_nothing_lies_in_the_future_under_a_clock_that_stands(
+        self, books: Books, cast: Cast, clock: HandClock
+    ) -> None:
+        claim = cast.claim()
+        books.customer_writes(claim, "Bonjour ?")
+        assert claim.messages[0].at == claim.messages[1].at == claim.updated_at == clock()
 
 
 class TestListing:
