@@ -10,12 +10,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.notices import queue_notice
+from mailbridge.bridge.notices import add_outcome, queue_notice
 from mailbridge.bridge.sweep import Sweep
 from mailbridge.domain.closing import MACHINE, ClosingEvent, ClosingState
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Status
-from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
+from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.journal.tables import ClosingRow, DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import (
@@ -83,8 +83,40 @@ class Closing:
         await self._proceed()
         async with self._ctx.read() as tx:
             due = await tx.closings.due()
+            to_reopen = await tx.discussions.to_reopen()
         for row in due:
             await self._close(row)
+        for discussion in to_reopen:
+            await self._reopen(discussion)
+
+    async def _reopen(self, discussion: DiscussionRow) -> None:
+        """Reopen where the marketplace can; asking again is harmless."""
+        ctx = self._ctx
+        try:
+            await ctx.marketplace.reopen(discussion.id)
+            refused = ""
+        except TransientError as error:
+            ctx.log.warning("reopening put off", discussion=discussion.short, error=str(error))
+            return
+        except (RefusedError, NotAuthorizedError, ContractError) as error:
+            refused = str(error)
+        async with ctx.write() as tx:
+            row = await tx.discussions.get(discussion.id)
+            reply = await tx.replies.get(discussion.reopen_for or "")
+            if row is None:
+                return
+            row.reopen_for = None
+            if refused:
+                notice = Notice(
+                    NoticeKind.TROUBLE, HoldReason.MARKETPLACE_REFUSED, {"words": refused}
+                )
+                key = f"reopen:{discussion.reopen_for}"
+                await queue_notice(ctx, tx, row, notice, key=key, reply=discussion.reopen_for)
+                return
+            row.status, row.closed_at, row.settled_at = Status.OPEN, None, None
+            tx.note("discussion reopened", discussion=row.id)
+            if reply is not None:
+                add_outcome(reply, Done(DoneKind.REOPENED, {"at": ctx.local(tx.now)}))
 
     async def next_due(self) -> datetime | None:
         """When the next ready close is due."""

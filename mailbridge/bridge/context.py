@@ -73,6 +73,22 @@ class Context:
         at = " à " if self.language is Language.FR else " "
         return moment.astimezone(self.zone).strftime(f"%d/%m{at}%H:%M")
 
+    def is_staff(self, address: str) -> bool:
+        """Whether this is one of the configured staff identities."""
+        return any(s.address.lower() == address.lower() for s in self.config.staff)
+
+    def staff_name(self, address: str) -> str:
+        """The configured name of a staff identity, empty if there is none."""
+        found = (s.name for s in self.config.staff if s.address.lower() == address.lower())
+        return next(found, "")
+
+    def frame(self, text: str, customer: str) -> str:
+        """The answer within the shop's greeting and signature, as the customer reads it."""
+        replies = self.config.replies
+        return self.composer.frame(
+            text, greeting=replies.greeting, signature=replies.signature, customer=customer
+        )
+
     def mail_id(self, kind: NameKind, short: str, key: str) -> str:
         """The Message-ID of a mail of ours, from the journal's key of it."""
         digest = hashlib.sha256(f"{self.name}\0{short}\0{key}".encode()).digest()

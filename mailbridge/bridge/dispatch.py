@@ -12,11 +12,18 @@ from datetime import datetime, timedelta
 from mailbridge.bridge.channel import Blocked, Channel, Later, Parcel, Ready
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
+from mailbridge.bridge.sweep import Sweep
 from mailbridge.domain.delivery import MACHINE, DeliveryEvent, DeliveryState
 from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
-from mailbridge.journal.tables import DeliveryRow
+from mailbridge.journal.tables import DeliveryRow, DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.port import Accepted, Deferred, Refused, SubmissionOutcome, Uncertain
+from mailbridge.marketplace.port import (
+    ContractError,
+    NotAuthorizedError,
+    RefusedError,
+    TransientError,
+)
 
 __all__ = ["Dispatch"]
 
@@ -29,9 +36,10 @@ _RETRIES = (1, 2, 5, 10, 15, 30, 60)
 class Dispatch:
     """Brings dispatches forward."""
 
-    def __init__(self, ctx: Context, channel: Channel) -> None:
+    def __init__(self, ctx: Context, channel: Channel, sweep: Sweep) -> None:
         self._ctx = ctx
         self._channel = channel
+        self._sweep = sweep
 
     async def run(self) -> None:
         """Do all that can be done now. Raises what the channel's `ready` raises for good."""
@@ -63,6 +71,8 @@ class Dispatch:
             files = await tx.replies.attachments(row.reply)
         if discussion is None:
             return
+        if row.after_reading and not await self._read_once_more(row, discussion):
+            return
         match await self._channel.ready(discussion):
             case Blocked() | Later() as obstacle:
                 await self._put_off(row, obstacle)
@@ -79,6 +89,33 @@ class Dispatch:
             attachments=tuple((f.name, f.content_type, f.data) for f in files),
         )
         await self._settle(row, await self._channel.send(parcel))
+
+    async def _read_once_more(self, row: DeliveryRow, discussion: DiscussionRow) -> bool:
+        """Before a resend: read all discussions that share the address; the first dispatch may
+        be recorded by now, in any of them. False if this one is not to go (or not yet)."""
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            ids = {discussion.id}
+            if discussion.relay_address:
+                ids |= {
+                    d.id for d in await tx.discussions.sharing_address(discussion.relay_address)
+                }
+        try:
+            await self._sweep.read_again(ids)
+        except TransientError as error:
+            await self._put_off(row, Later(str(error)))
+            return False
+        except (RefusedError, NotAuthorizedError, ContractError) as error:
+            ctx.log.warning("discussions not read before resending", error=str(error))
+        async with ctx.write() as tx:
+            delivery = await tx.deliveries.get(row.id)
+            if delivery is None or delivery.state != DeliveryState.PLANNED:
+                return False
+            siblings = await tx.deliveries.of_reply(row.reply)
+            if any(s.state == DeliveryState.RECORDED for s in siblings):
+                _move(tx, delivery, DeliveryEvent.CANCEL, "an earlier dispatch is recorded")
+                return False
+            return True
 
     async def _put_off(self, row: DeliveryRow, obstacle: Blocked | Later) -> None:
         async with self._ctx.write() as tx:

@@ -6,16 +6,18 @@ filed later, known by a key that says its occasion, so that no restart says it t
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import timedelta
 
 from mailbridge.bridge.context import Context
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.identity import NameKind
-from mailbridge.domain.notice import Notice, NoticeKind
-from mailbridge.journal.tables import DiscussionRow, FilingRow
+from mailbridge.domain.notice import Done, Notice, NoticeKind
+from mailbridge.journal.tables import DiscussionRow, FilingRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["queue_notice"]
+__all__ = ["add_outcome", "queue_notice"]
 
 _HOUR = timedelta(hours=1)
 
@@ -73,3 +75,10 @@ async def queue_notice(
         ctx.log.info("reply held", discussion=discussion.short, reason=notice.reason)
     ctx.bells.filing.set()
     return True
+
+
+def add_outcome(reply: ReplyRow, done: Done) -> None:
+    """Remember one settled thing for the reply's receipt."""
+    outcome = json.loads(reply.outcome)
+    outcome.append(asdict(done))
+    reply.outcome = json.dumps(outcome, ensure_ascii=False)

@@ -9,7 +9,7 @@ its plan out from there.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from mailbridge.bridge.uptake import ORDER, Uptake, known_discussion
 from mailbridge.domain.discussion import Discussion, Status
 from mailbridge.domain.history import KnownMessage
 from mailbridge.domain.plan import Dispatched, Known, plan
+from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, MessageRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import (
@@ -39,6 +40,9 @@ _BATCH = 100
 
 _ORDERS = 50
 """Orders asked for in one call."""
+
+
+_NO_TEXT = text_hash("")
 
 
 class SweepKind(StrEnum):
@@ -76,7 +80,13 @@ class Sweep:
         self._ctx = ctx
         self._uptake = Uptake(ctx)
 
-    async def run(self, kind: SweepKind, *, since: timedelta | None = None) -> SweepResult:
+    async def run(
+        self,
+        kind: SweepKind,
+        *,
+        since: timedelta | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> SweepResult:
         """One sweep. `since` (back-fill): also file what was closed within this time.
 
         Raises MarketplaceError; what was read before it is kept, and the next sweep of this
@@ -87,11 +97,18 @@ class Sweep:
         async with ctx.read() as tx:
             last = await tx.discussions.seen_until(kind)
             first_run = await tx.discussions.seen_until(SweepKind.FULL) is None
+            begun_with = (await tx.account()).adopted_at or begun
         window = self._window(kind, begun, last, first_run, since)
         listing = await ctx.marketplace.discussions(window)
         if kind is SweepKind.FULL:
             listing = await self._with_known_open(listing)
-        result = await self.take(listing, backfill=first_run or since is not None)
+        reach = since or ctx.config.sweeps.since or timedelta(0)
+        result = await self.take(
+            listing,
+            backfill=first_run or since is not None,
+            closed_after=begun_with - reach,
+            progress=progress,
+        )
         async with ctx.write() as tx:
             await tx.discussions.saw_until(kind, begun)
         ctx.log.info(
@@ -147,14 +164,27 @@ class Sweep:
             (*listing.discussions, *again.discussions), {**listing.faults, **again.faults}
         )
 
-    async def take(self, listing: Listing, *, backfill: bool = False) -> SweepResult:
-        """Write a listing into the journal; the same listing again changes nothing."""
+    async def take(
+        self,
+        listing: Listing,
+        *,
+        backfill: bool = False,
+        closed_after: datetime | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> SweepResult:
+        """Write a listing into the journal; the same listing again changes nothing.
+
+        Discussions we never saw open and that were closed before `closed_after` are history
+        nobody asked for, and left out.
+        """
         result = SweepResult(listed=len(listing.discussions), faults=len(listing.faults))
         for name, fault in listing.faults.items():
             self._ctx.log.warning("discussion unreadable", discussion=name, fault=fault)
         discussions = sorted(listing.discussions, key=lambda d: (d.created_at, d.id))
         for start in range(0, len(discussions), _BATCH):
-            result += await self._take_batch(discussions[start : start + _BATCH], backfill)
+            batch = discussions[start : start + _BATCH]
+            result += await self._take_batch(batch, backfill, closed_after)
+            progress(start + len(batch), len(discussions))
         return result
 
     async def read_again(self, ids: Collection[str]) -> bool:
@@ -169,10 +199,13 @@ class Sweep:
         await self.take(listing)
         return {d.id for d in listing.discussions} >= set(ids)
 
-    async def _take_batch(self, batch: Sequence[Discussion], backfill: bool) -> SweepResult:
+    async def _take_batch(
+        self, batch: Sequence[Discussion], backfill: bool, closed_after: datetime | None
+    ) -> SweepResult:
         ctx = self._ctx
         async with ctx.read() as tx:
             rows = await tx.discussions.many([d.id for d in batch])
+            batch = [d for d in batch if d.id in rows or not _long_closed(d, closed_after)]
             messages = await tx.discussions.messages_of(list(rows))
             dispatched = await self._dispatched(tx, rows)
         plans = {
@@ -280,6 +313,11 @@ def _moved_on(listed: Discussion, row: DiscussionRow | None) -> bool:
     return row is not None and (listed.updated_at != row.updated_at or listed.status != row.status)
 
 
+def _long_closed(listed: Discussion, closed_after: datetime | None) -> bool:
+    closed_at = listed.closed_at or listed.updated_at or listed.created_at
+    return listed.status is Status.CLOSED and closed_after is not None and closed_at < closed_after
+
+
 def _known(
     row: DiscussionRow | None, messages: Sequence[MessageRow], closed_folder: str
 ) -> Known | None:
@@ -289,6 +327,14 @@ def _known(
         status=Status(row.status),
         in_closed_folder=row.wanted_folder == closed_folder,
         messages=tuple(
-            KnownMessage(m.key, m.ident, m.raw_time, m.author_name, m.text_hash) for m in messages
+            KnownMessage(
+                m.key,
+                m.ident,
+                m.raw_time,
+                m.author_name,
+                m.text_hash,
+                has_text=bool(m.text) or row.pruned_at is not None or m.text_hash == _NO_TEXT,
+            )
+            for m in messages
         ),
     )

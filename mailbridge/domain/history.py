@@ -28,6 +28,8 @@ class KnownMessage:
     raw_time: str
     author_name: str
     text_hash: str
+    has_text: bool = True
+    """False after a recovery: only the hash is known, and the words are to be taken in again."""
 
 
 class Change(StrEnum):
@@ -76,7 +78,8 @@ def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[
     for index, message in enumerate(listed):
         if index in matched:
             old = matched[index]
-            change = Change.SAME if old.text_hash == hashes[index] else Change.EDITED
+            same = old.text_hash == hashes[index] and old.has_text
+            change = Change.SAME if same else Change.EDITED
             told.append(Told(old.key, change, message, hashes[index]))
             continue
         key = _free_key(message, taken)

@@ -98,7 +98,8 @@ def plan(
 ) -> Plan:
     """What to do about one listed discussion.
 
-    `backfill`: only what still waits for the seller arrives unread.
+    `backfill`: only what still waits for the seller arrives unread. A discussion that is closed
+    when first seen waits for nobody.
     """
     told = reconcile(known.messages if known else (), listed.messages)
     waiting_from = _waiting_from(listed)
@@ -115,8 +116,9 @@ def plan(
                 NewMessage(entry.key, message, entry.text_hash, False, False, dispatch=ours.id)
             )
             continue
+        history = backfill or (known is None and listed.status is Status.CLOSED)
         unread = message.author.kind is not AuthorKind.SELLER and (
-            not backfill or (listed.status is not Status.CLOSED and position >= waiting_from)
+            not history or (listed.status is not Status.CLOSED and position >= waiting_from)
         )
         bounced = None
         if _BOUNCE.search(message.text[:4000]) and dispatched:

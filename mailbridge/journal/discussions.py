@@ -79,6 +79,13 @@ class Discussions:
         )
         return list(await self._session.scalars(query))
 
+    async def to_reopen(self) -> list[DiscussionRow]:
+        """Discussions an agent asked to reopen, while that is still to be done."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account, DiscussionRow.reopen_for.is_not(None)
+        )
+        return list(await self._session.scalars(query))
+
     async def to_mark_read(self) -> list[DiscussionRow]:
         """Threads whose mails are to be marked read."""
         query = select(DiscussionRow).where(

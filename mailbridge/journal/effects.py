@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailbridge.domain.closing import ClosingState
+from mailbridge.domain.closing import SETTLED, ClosingState
 from mailbridge.domain.delivery import MAY_HAVE_LEFT, DeliveryState
 from mailbridge.domain.filing import FilingState
 from mailbridge.journal.tables import ClosingRow, DeliveryRow, FilingRow
@@ -231,6 +231,19 @@ class Closings:
         query = (
             select(ClosingRow)
             .where(ClosingRow.account == self._account, ClosingRow.discussion == discussion)
+            .order_by(ClosingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
+    async def of_nobody(self) -> list[ClosingRow]:
+        """Settled closes that no reply asked for, oldest first."""
+        query = (
+            select(ClosingRow)
+            .where(
+                ClosingRow.account == self._account,
+                ClosingRow.reply.is_(None),
+                ClosingRow.state.in_(SETTLED),
+            )
             .order_by(ClosingRow.id)
         )
         return list(await self._session.scalars(query))

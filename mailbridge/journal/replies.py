@@ -136,5 +136,5 @@ class Replies:
         await self._session.execute(
             update(ReplyRow)
             .where(ReplyRow.account == self._account, ReplyRow.discussion == discussion)
-            .values(text="", sender_name="", facts="{}")
+            .values(text="", sender_name="", facts="{}", findings="{}", commands="[]")
         )

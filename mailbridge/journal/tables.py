@@ -88,8 +88,8 @@ class AccountRow(Base):
     """When the mailbox was read for threads of an earlier journal; None: still to do."""
     paused_at: Mapped[datetime | None]
     paused_why: Mapped[str] = mapped_column(default="")
-    reply_mode_proven: Mapped[str] = mapped_column(default="")
-    """The reply mode that a round trip has proven, empty for none."""
+    probe: Mapped[str] = mapped_column(default="{}")
+    """What a round trip has shown of the reply mode (JSON of `probe.Proof`)."""
 
 
 class SweepRow(Base):
@@ -147,6 +147,8 @@ class DiscussionRow(Base):
     """Id of the other discussion of the same exchange."""
     mark_read: Mapped[bool] = mapped_column(default=False)
     """The thread's mails are to be marked read (its twin goes on)."""
+    reopen_for: Mapped[str | None]
+    """The reply that asked to reopen it, while that is still to be done."""
     settled_at: Mapped[datetime | None]
     """When it was seen closed; retention counts from here."""
     pruned_at: Mapped[datetime | None]
@@ -250,20 +252,24 @@ class ReplyRow(Base):
     references: Mapped[str] = mapped_column("refs")
     """Message-IDs its writer had before them, separated by blanks."""
     in_sent: Mapped[bool] = mapped_column(default=False)
+    lay_there: Mapped[bool] = mapped_column(default=False)
+    """It already lay in its folder at the first look at it."""
     level: Mapped[int] = mapped_column(default=0)
     evidence: Mapped[str] = mapped_column(default="")
     text: Mapped[str] = mapped_column(default="")
     """Authored part without commands, from the best copy (pruned)."""
     text_hash: Mapped[str] = mapped_column(String(32), default="")
     commands: Mapped[str] = mapped_column(default="[]")
+    findings: Mapped[str] = mapped_column(default="{}")
+    """What reading the best copy found (JSON of `intake.Findings`, pruned)."""
     reason: Mapped[str] = mapped_column(default="")
     facts: Mapped[str] = mapped_column(default="{}")
     code_tries: Mapped[int] = mapped_column(default=0)
     code_round: Mapped[int] = mapped_column(default=0)
     code_until: Mapped[datetime | None]
     released_by: Mapped[str] = mapped_column(default="")
-    last_seen_message: Mapped[int] = mapped_column(default=0)
-    """How many customer messages were known when the reply was picked up."""
+    customer_messages: Mapped[int] = mapped_column(default=0)
+    """How many customer messages lay in the mailbox when the reply was picked up."""
     outcome: Mapped[str] = mapped_column(default="[]")
     """What is done already, as receipt lines (JSON)."""
     owner: Mapped[str] = mapped_column(default="")
@@ -326,6 +332,8 @@ class DeliveryRow(Base):
     text_hash: Mapped[str] = mapped_column(String(32))
     attempts: Mapped[int] = mapped_column(default=0)
     renewed: Mapped[bool] = mapped_column(default=False)
+    after_reading: Mapped[bool] = mapped_column(default=False)
+    """A resend: the discussions that share the address are read once more before it goes."""
     due_at: Mapped[datetime]
     created_at: Mapped[datetime]
     first_tried_at: Mapped[datetime | None]

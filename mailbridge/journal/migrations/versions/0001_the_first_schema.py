@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("paused_why", sa.Text(), nullable=False),
-        sa.Column("reply_mode_proven", sa.Text(), nullable=False),
+        sa.Column("probe", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("text_hash", sa.String(length=32), nullable=False),
         sa.Column("attempts", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("renewed", sa.Boolean(), nullable=False),
+        sa.Column("after_reading", sa.Boolean(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("first_tried_at", sa.DateTime(timezone=True), nullable=True),
@@ -152,6 +153,7 @@ def upgrade() -> None:
         sa.Column("last_date", sa.DateTime(timezone=True), nullable=True),
         sa.Column("twin", sa.Text(), nullable=True),
         sa.Column("mark_read", sa.Boolean(), nullable=False),
+        sa.Column("reopen_for", sa.Text(), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "id"),
@@ -251,11 +253,13 @@ def upgrade() -> None:
         sa.Column("answers", sa.Text(), nullable=True),
         sa.Column("refs", sa.Text(), nullable=False),
         sa.Column("in_sent", sa.Boolean(), nullable=False),
+        sa.Column("lay_there", sa.Boolean(), nullable=False),
         sa.Column("level", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("evidence", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("text_hash", sa.String(length=32), nullable=False),
         sa.Column("commands", sa.Text(), nullable=False),
+        sa.Column("findings", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
         sa.Column(
@@ -267,7 +271,7 @@ def upgrade() -> None:
         sa.Column("code_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_by", sa.Text(), nullable=False),
         sa.Column(
-            "last_seen_message",
+            "customer_messages",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
         ),

@@ -1,0 +1,161 @@
+"""Taking over what already lies in the mailbox: a lost journal is rebuilt from our own mails.
+
+Runs once for each account and journal, before anything is filed. Without it a lost journal would
+file every message a second time. A mail counts as ours when its keyed Message-ID verifies, or
+(the key is lost as well) when it has our form and was never delivered: what is filed by APPEND
+carries no trace of a delivery, and what an outsider sends always does.
+"""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from email.message import Message as ParsedMail
+
+from mailbridge.bridge.context import Context
+from mailbridge.domain.discussion import Status
+from mailbridge.domain.filing import FilingState
+from mailbridge.domain.identity import short_id
+from mailbridge.journal.tables import DiscussionRow, FilingRow, MessageRow
+from mailbridge.journal.transaction import Transaction
+from mailbridge.mail.fields import decode_field, parse_date
+from mailbridge.mail.headers import MailMarks, read_marks
+from mailbridge.mail.port import Fetched, MailboxSession, SpecialUse
+
+__all__ = ["adopt"]
+
+_CHUNK = 200
+_DELIVERED = ("Received", "Return-Path", "Delivered-To", "X-Original-To")
+
+
+async def adopt(ctx: Context, session: MailboxSession) -> int:
+    """Read our own mails back into a fresh journal; how many there were. Safe to repeat."""
+    async with ctx.read() as tx:
+        if (await tx.account()).adopted_at is not None:
+            return 0
+    layout = ctx.config.mailbox
+    folders = await session.folders()
+    there = {f.name for f in folders}
+    trash = layout.trash_folder or next(
+        (f.name for f in folders if f.use is SpecialUse.TRASH), None
+    )
+    count = 0
+    for folder in dict.fromkeys((layout.folder, layout.closed_folder, trash)):
+        if folder is not None and folder in there:
+            count += await _adopt_folder(ctx, session, folder)
+    async with ctx.write() as tx:
+        (await tx.account()).adopted_at = tx.now
+        tx.note("mailbox adopted", detail=f"{count} mails")
+    if count:
+        ctx.log.info("threads of an earlier journal taken over", mails=count)
+    return count
+
+
+async def _adopt_folder(ctx: Context, session: MailboxSession, folder: str) -> int:
+    uids = list(await session.find_header(folder, "X-Mailbridge-Account"))
+    state = await session.state(folder)
+    count = 0
+    for start in range(0, len(uids), _CHUNK):
+        fetched = await session.headers(folder, uids[start : start + _CHUNK])
+        async with ctx.write() as tx:
+            for mail in fetched:
+                count += await _adopt_mail(ctx, tx, folder, state.uidvalidity, mail)
+    return count
+
+
+async def _adopt_mail(
+    ctx: Context, tx: Transaction, folder: str, uidvalidity: int, fetched: Fetched
+) -> bool:
+    mail = message_from_bytes(fetched.data)
+    marks = read_marks(mail)
+    message_id = str(mail.get("Message-ID", "")).strip()
+    if marks is None or marks.account != ctx.name or not _ours(ctx, mail, message_id):
+        return False
+    key = f"message:{marks.message}" if marks.message else marks.notice
+    if not key or await tx.filings.get(marks.discussion, key) is not None:
+        return False
+    discussion = await tx.discussions.get(marks.discussion)
+    if discussion is None:
+        discussion = _discussion(ctx, marks, folder, str(mail.get("Subject", "")))
+        tx.discussions.add(discussion)
+        await tx.flush()
+    date = parse_date(str(mail.get("Date", "")))
+    if date is not None:
+        discussion.last_date = max(filter(None, (discussion.last_date, date)))
+    if discussion.first_message_id is None:
+        root = str(mail.get("In-Reply-To", "")).strip()
+        discussion.first_message_id = root or message_id
+    if marks.message and await tx.discussions.message(marks.discussion, marks.message) is None:
+        tx.discussions.add_message(_message(ctx, marks, tx))
+    tx.filings.add(
+        FilingRow(
+            account=ctx.name,
+            discussion=marks.discussion,
+            key=key,
+            message_id=message_id,
+            state=FilingState.FILED,
+            notice=None if marks.message else "",
+            unread=False,
+            backfill=True,
+            date=date,
+            internal_date=fetched.internal_date,
+            folder=folder,
+            uidvalidity=uidvalidity,
+            uid=fetched.uid,
+            due_at=tx.now,
+            created_at=tx.now,
+            filed_at=tx.now,
+        )
+    )
+    await tx.flush()
+    return True
+
+
+def _ours(ctx: Context, mail: ParsedMail, message_id: str) -> bool:
+    if ctx.identity.read(message_id) is not None:
+        return True
+    delivered = any(name in mail for name in _DELIVERED)
+    return ctx.identity.looks_ours(message_id) and not delivered
+
+
+def _discussion(ctx: Context, marks: MailMarks, folder: str, subject: str) -> DiscussionRow:
+    short = short_id(marks.reference, ctx.prefix)
+    return DiscussionRow(
+        account=ctx.name,
+        id=marks.discussion,
+        reference=marks.reference,
+        short=short,
+        kind=marks.kind,
+        status=Status.UNKNOWN,
+        created_at=marks.started_at,
+        title="",
+        subject=_frozen(subject),
+        customer=marks.customer,
+        order_number=marks.order or None,
+        claim_type=marks.claim or None,
+        relay_address=marks.relay or None,
+        relay_confirmed_at=marks.relay_confirmed_at,
+        folder=folder,
+        wanted_folder=folder,
+        started_at=marks.started_at,
+    )
+
+
+def _frozen(subject: str) -> str:
+    """The thread's subject again, out of a mail's header."""
+    return decode_field(subject).removeprefix("Re: ")
+
+
+def _message(ctx: Context, marks: MailMarks, tx: Transaction) -> MessageRow:
+    return MessageRow(
+        account=ctx.name,
+        discussion=marks.discussion,
+        key=marks.message,
+        ident=marks.ident or None,
+        raw_time=marks.raw_time,
+        sent_at=marks.sent_at or marks.started_at,
+        author_kind=marks.author,
+        author_name=marks.author_name,
+        text="",
+        text_hash=marks.text_hash,
+        seen_at=tx.now,
+    )

@@ -1,0 +1,256 @@
+"""Judging gathered replies: obeyed, waited for, held with a notice, or ignored.
+
+The rules are `domain/verdict`'s; here they are given the facts, and their verdict is written
+into the journal together with all that follows from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from mailbridge.bridge.context import Context
+from mailbridge.bridge.notices import queue_notice
+from mailbridge.bridge.obeying import Obeying, read_commands
+from mailbridge.bridge.reading import Findings
+from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.discussion import AuthorKind
+from mailbridge.domain.intake import MACHINE, IntakeEvent, IntakeState
+from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
+from mailbridge.domain.verdict import Accept, Case, Colleague, Hold, Ignore, Wait, judge
+from mailbridge.domain.wording import clean_line
+from mailbridge.journal.tables import CopyRow, DiscussionRow, ReplyRow
+from mailbridge.journal.transaction import Transaction
+
+__all__ = ["Judging", "release_code"]
+
+_PROOF_REASONS = frozenset({HoldReason.NOT_PROVEN, HoldReason.NOT_STAFF})
+_MAX_TRIES = 3
+
+
+class Judging:
+    """Judges the replies of one account."""
+
+    def __init__(self, ctx: Context, obeying: Obeying) -> None:
+        self._ctx = ctx
+        self._obeying = obeying
+
+    async def run(self) -> list[CopyRow]:
+        """Judge all gathered replies; the delivered copies that may be marked read now."""
+        async with self._ctx.read() as tx:
+            gathered = await tx.replies.in_state(IntakeState.GATHERING)
+        read: list[CopyRow] = []
+        for row in gathered:
+            async with self._ctx.write() as tx:
+                reply = await tx.replies.get(row.id)
+                if reply is None or reply.state != IntakeState.GATHERING:
+                    continue
+                if await self._judge(tx, reply):
+                    read += [c for c in await tx.replies.copies(reply.id) if not c.in_sent]
+        return read
+
+    async def next_due(self) -> datetime | None:
+        """When waiting for a better copy ends next."""
+        async with self._ctx.read() as tx:
+            return await tx.replies.next_due()
+
+    async def _judge(self, tx: Transaction, reply: ReplyRow) -> bool:
+        """Judge one; True if it was dealt with (its delivered copy may be marked read)."""
+        discussion = await tx.discussions.get(reply.discussion)
+        if discussion is None:
+            return False
+        commands = read_commands(reply.commands)
+        if reply.lay_there and await self._already_recorded(tx, reply):
+            self._move(tx, reply, IntakeEvent.SETTLE, "the marketplace shows it")
+            return True
+        code_fault = await self._try_code(tx, reply, discussion, commands)
+        if code_fault:
+            self._move(tx, reply, IntakeEvent.SETTLE, "wrong code")
+            return True
+        findings = Findings.from_json(reply.findings)
+        case = await self._case(tx, reply, findings, commands)
+        match judge(case):
+            case Wait():
+                return False
+            case Ignore(sign):
+                self._move(tx, reply, IntakeEvent.IGNORE, sign)
+                await tx.replies.drop_attachments(reply.id)
+                self._ctx.log.info("automatic mail ignored", discussion=discussion.short, sign=sign)
+                return True
+            case Accept():
+                await self._obeying.obey(tx, reply, discussion, IntakeEvent.ACCEPT)
+                self._ctx.log.info(
+                    "reply accepted", discussion=discussion.short, evidence=reply.evidence
+                )
+                return True
+            case Hold() as hold:
+                await self._hold(tx, reply, discussion, hold)
+                return False
+
+    async def _case(
+        self,
+        tx: Transaction,
+        reply: ReplyRow,
+        findings: Findings,
+        commands: Sequence[Command],
+    ) -> Case:
+        ctx = self._ctx
+        zone = ctx.zone
+        capabilities = ctx.marketplace.capabilities
+        account = await tx.account()
+        verbs = {c.verb for c in commands}
+        fault = findings.fault
+        if fault is None and findings.not_available is not None:
+            fault = findings.not_available
+        return Case(
+            now=tx.now.astimezone(zone),
+            sender=clean_line(reply.sender),
+            written_at=reply.written_at.astimezone(zone),
+            answers=reply.answers or "",
+            references=frozenset(reply.references.split()),
+            text=reply.text,
+            has_commands=bool(commands),
+            sends=bool(reply.text.strip()) and Verb.NOTE not in verbs,
+            fault=fault,
+            automatic=findings.automatic,
+            maybe_automatic=findings.maybe_automatic,
+            is_staff=ctx.is_staff(reply.sender) or reply.evidence == "code",
+            proven=reply.level >= 1,
+            why_not_proven=findings.why,
+            wait_until=reply.due_at,
+            max_age=ctx.config.replies.max_age,
+            was_lying_in_sent=reply.lay_there,
+            replies_on=ctx.config.replies.enabled,
+            paused=account.paused_at is not None,
+            others=await self._colleagues(tx, reply),
+            answered_still_open=await self._still_open(tx, reply),
+            text_min=capabilities.text_min,
+            text_max=capabilities.text_max,
+            attachments=findings.attachment_names,
+            attachment_limit=findings.attachment_limit,
+            leak=findings.leak,
+        )
+
+    async def _colleagues(self, tx: Transaction, reply: ReplyRow) -> list[Colleague]:
+        others: list[Colleague] = []
+        for other in await tx.replies.of_discussion(reply.discussion):
+            if other.id == reply.id or not other.text.strip():
+                continue
+            if other.state not in (IntakeState.ACCEPTED, IntakeState.SETTLED):
+                continue
+            if not await tx.deliveries.of_reply(other.id):
+                continue  # a note, or a reply that sent nothing
+            ids = {c.message_id for c in await tx.replies.copies(other.id)}
+            receipt = await tx.filings.get(reply.discussion, f"receipt:{other.id}")
+            if receipt is not None:
+                ids.add(receipt.message_id)
+            others.append(
+                Colleague(
+                    sender=other.sender,
+                    name=other.sender_name,
+                    written_at=other.written_at.astimezone(self._ctx.zone),
+                    answers=other.answers or "",
+                    message_ids=frozenset(ids),
+                    text=other.text,
+                )
+            )
+        return others
+
+    async def _still_open(self, tx: Transaction, reply: ReplyRow) -> bool:
+        """Whether no customer message came between the colleague's answer and the mail this
+        reply answers: True means that both answered the same question."""
+        answered = await tx.filings.by_mail(reply.answers) if reply.answers else None
+        if answered is None or answered.notice is not None:
+            return True
+        message = await tx.discussions.message(
+            reply.discussion, answered.key.removeprefix("message:")
+        )
+        if message is None or message.author_kind != AuthorKind.CUSTOMER:
+            return True
+        others = await tx.replies.of_discussion(reply.discussion)
+        return any(
+            o.written_at >= message.sent_at
+            for o in others
+            if o.id != reply.id and o.state in (IntakeState.ACCEPTED, IntakeState.SETTLED)
+        )
+
+    async def _already_recorded(self, tx: Transaction, reply: ReplyRow) -> bool:
+        """Whether the discussion shows this text by the seller: then it was sent long ago."""
+        messages = await tx.discussions.messages(reply.discussion)
+        return bool(reply.text_hash) and any(
+            m.text_hash == reply.text_hash for m in messages if m.author_kind != AuthorKind.CUSTOMER
+        )
+
+    async def _try_code(
+        self,
+        tx: Transaction,
+        reply: ReplyRow,
+        discussion: DiscussionRow,
+        commands: Sequence[Command],
+    ) -> bool:
+        """A code proves its writer; True if one was given and is wrong."""
+        given = next((c for c in commands if c.verb is Verb.SEND and c.argument), None)
+        if given is None:
+            return False
+        target = await self._obeying.held_reply(tx, reply.answers, discussion.id)
+        if target is None:
+            return False  # the command itself will say that nothing is held
+        right = (
+            target.code_until is not None
+            and tx.now <= target.code_until
+            and target.code_tries < _MAX_TRIES
+            and given.argument == release_code(self._ctx, target)
+        )
+        if right:
+            reply.level, reply.evidence = 1, "code"
+            target.code_until = None  # a code is good for once
+            return False
+        target.code_tries += 1
+        facts = {"tries": str(max(0, _MAX_TRIES - target.code_tries))}
+        notice = Notice(NoticeKind.TROUBLE, HoldReason.BAD_CODE, facts)
+        key = f"code:{target.id}:{target.code_tries}"
+        await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=target.id)
+        tx.note("wrong code", discussion=discussion.id, subject=target.id)
+        return True
+
+    async def _hold(
+        self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, hold: Hold
+    ) -> None:
+        reply.reason, reply.facts = hold.reason, json.dumps(dict(hold.facts), ensure_ascii=False)
+        code = ""
+        if hold.code:
+            reply.code_until = tx.now + self._ctx.config.replies.code_life
+            code = release_code(self._ctx, reply)
+        self._move(tx, reply, IntakeEvent.HOLD, hold.reason)
+        notice = Notice(NoticeKind.HOLD, hold.reason, hold.facts, text=reply.text, code=code)
+        key = f"hold:{reply.id}:{hold.reason}"
+        await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=reply.id)
+
+    async def proven_later(self, tx: Transaction, reply: ReplyRow, findings: Findings) -> None:
+        """A copy that proves staff turned up after the hold: lift it if proof was all it wanted."""
+        reply.level, reply.evidence = findings.level, findings.evidence
+        discussion = await tx.discussions.get(reply.discussion)
+        if (
+            discussion is not None
+            and reply.reason in _PROOF_REASONS
+            and self._ctx.is_staff(reply.sender)
+            and tx.now - reply.seen_at < timedelta(days=1)
+        ):
+            await self._obeying.obey(tx, reply, discussion, IntakeEvent.RELEASE)
+
+    @staticmethod
+    def _move(tx: Transaction, reply: ReplyRow, event: IntakeEvent, detail: str) -> None:
+        tx.move(
+            reply,
+            MACHINE,
+            event,
+            discussion=reply.discussion,
+            subject=reply.id,
+            detail=detail,
+        )
+
+
+def release_code(ctx: Context, reply: ReplyRow) -> str:
+    """The one-time code that releases this reply: never stored, always the same."""
+    return ctx.identity.code("release", reply.id, reply.reason)
