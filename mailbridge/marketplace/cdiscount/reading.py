@@ -25,8 +25,10 @@ __all__ = ["Node", "inflate", "parse"]
 
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")
-# .NET's "no date" (DateTime.MinValue), which a field that can't be nil carries instead.
-_NO_DATE_YEAR = 1
+# .NET's DateTime.MinValue and MaxValue, which a field that can't be nil carries for "none".
+_NO_DATE_YEARS = (1, 9999)
+_YEARS = range(1900, 2200)
+"""Beyond them a date is a fault, and arithmetic with it might overflow."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]*)?|\.[0-9]+)", re.ASCII)
 
@@ -182,7 +184,11 @@ class Node:
             value = times.parse_time(text)
         except (ValueError, OverflowError):
             raise self.broken(name, "not a date and time") from None
-        return None if value.year == _NO_DATE_YEAR else value
+        if value.year in _NO_DATE_YEARS:
+            return None
+        if value.year not in _YEARS:
+            raise self.broken(name, "not a date of our time")
+        return value
 
     def broken(self, name: str, what: str) -> ContractError:
         """The error for a child that breaks the contract."""
