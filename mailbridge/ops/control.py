@@ -131,7 +131,7 @@ class ControlServer:
             raise ControlUnusable(f"another mailbridge answers at {self._path}; stop it first")
         with contextlib.suppress(FileNotFoundError):
             making.unlink()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             sock.bind(str(making))

@@ -40,9 +40,9 @@ class InstanceLock:
         """Take the lock or raise `AlreadyRunning`; OSError where the file cannot be made."""
         if self._fd is not None:
             return
-        # O_NOFOLLOW: nobody may point us at a file elsewhere. Not inherited by token commands.
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self._path, flags, 0o600)
+        # O_NOFOLLOW: nobody may point us at a file elsewhere. Token commands don't inherit it
+        # (PEP 446): one that hangs on after us must not hold the lock.
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -334,6 +334,13 @@ async def test_a_server_that_has_had_enough_in_the_body_is_heard() -> None:
     assert not peer.mails
 
 
+async def test_an_acceptance_before_the_dot_is_none() -> None:
+    async with SmtpPeer({"body": [say("250 2.0.0 queued", then=Then.HANG)]}) as peer:
+        outcome = await to(peer, timeout=5.0).submit(SHOP, RELAY, BIG)
+    assert outcome == Deferred(0, "2.0.0 queued, before the final dot")
+    assert not peer.mails
+
+
 async def test_a_big_mail_arrives_whole() -> None:
     async with SmtpPeer() as peer:
         submission = to(peer, timeout=10.0, final_timeout=10.0, total_timeout=20.0)
@@ -586,6 +593,13 @@ class Inbox:
         self.mails.append((envelope.mail_from, envelope.rcpt_tos, envelope.content))
         return "250 2.0.0 queued"
 
+    def authenticate(
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
+    ) -> AuthResult:
+        self.sign_ins.append(mechanism)
+        right = LoginPassword(SHOP.encode(), PASSWORD.encode())
+        return AuthResult(success=data == right, handled=False)
+
     async def auth_XOAUTH2(self, server: SMTP, args: list[str]) -> AuthResult:  # noqa: N802
         return await self._bearer(server, args, f"user={SHOP}\x01auth=Bearer {self._token}\x01\x01")
 
@@ -616,13 +630,6 @@ class Inbox:
         return AuthResult(success=False, handled=False)
 
 
-def login_ok(
-    server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
-) -> AuthResult:
-    right = LoginPassword(SHOP.encode(), PASSWORD.encode())
-    return AuthResult(success=data == right, handled=False)
-
-
 @asynccontextmanager
 async def serving(
     inbox: Inbox, *, tls: ssl.SSLContext | None = None, starttls: ssl.SSLContext | None = None
@@ -636,7 +643,7 @@ async def serving(
             require_starttls=starttls is not None,
             auth_required=tls is not None or starttls is not None,
             auth_require_tls=tls is None,
-            authenticator=login_ok,
+            authenticator=getattr(inbox, "authenticate", None),
             loop=loop,
         ),
         "localhost",
@@ -737,6 +744,7 @@ async def test_a_wrong_password_is_tried_once_and_the_mail_waits(
         assert isinstance(await submission.submit(SHOP, RELAY, MAIL), Accepted)
         await submission.aclose()
     assert len(asked) == 2
+    assert inbox.sign_ins == ["PLAIN", "PLAIN"]  # LOGIN is offered too, and not tried
 
 
 async def test_a_mechanism_that_is_offered_but_not_had_leads_to_the_next() -> None:

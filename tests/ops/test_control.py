@@ -168,6 +168,20 @@ async def test_a_stream_is_closed_when_its_client_leaves(path: Path) -> None:
     assert daemon.done == ["closed"]
 
 
+async def test_half_a_goodbye_is_a_goodbye(path: Path) -> None:
+    daemon = Daemon()
+    async with ControlServer(path, daemon, alive_every=0.01):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b'{"command": "backfill", "arguments": {"count": 9}}\n')
+        await daemon.begun.wait()
+        writer.write_eof()
+        await until_done(daemon, 1)
+        async with asyncio.timeout(1):
+            assert b'"end"' not in await reader.read()
+        writer.close()
+    assert daemon.done == ["closed"]
+
+
 async def test_nobody_there(runtime: Path, path: Path) -> None:
     with pytest.raises(DaemonNotRunning, match=r"not running \(no socket at"):
         await ControlClient(path).ask("status")
