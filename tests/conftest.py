@@ -17,6 +17,13 @@ def dovecot() -> Iterator[Dovecot]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def courier() -> Iterator[Dovecot]:
+    """Another one, with its folders below `INBOX.`, in maildirs."""
+    with Dovecot("maildir", prefix="INBOX.") as server:
+        yield server
+
+
 @pytest.fixture
 def user() -> str:
     """A fresh mailbox: any name signs in."""

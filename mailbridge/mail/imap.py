@@ -81,7 +81,7 @@ class ImapMailbox:
         Raises MailboxLost (try again later), MailboxSignIn (credentials), MailboxRefused (the
         server is busy) or plain MailboxError (settings and server don't fit).
         """
-        if self._context is None:
+        if self._context is None and self._settings.security != "plain":
             self._context = await asyncio.to_thread(tls_context, self._settings.ca_file)
         connection = await connect(self._settings, self._secret, self._context)
         try:

@@ -76,9 +76,11 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 async def connect(
-    settings: ImapSettings, secret: SecretSource, context: ssl.SSLContext
+    settings: ImapSettings, secret: SecretSource, context: ssl.SSLContext | None
 ) -> Connection:
     """A connection that is signed in and knows the server's capabilities.
+
+    `context` is None for security = plain only.
 
     Raises MailboxLost (try again), MailboxSignIn (a person must act), MailboxRefused (the server
     is busy), or plain MailboxError (these settings and this server don't fit).
@@ -89,7 +91,7 @@ async def connect(
         async with connection.turn():
             greeting = await connection.expect(connection.wire.greeting, "the connection")
             signed_in = greeting.upper().startswith(b"* PREAUTH")
-            if settings.security == "starttls":
+            if settings.security == "starttls" and context is not None:
                 if signed_in:
                     # STARTTLS is not allowed then, and so avoided (RFC 9051 11.1).
                     raise MailboxError(f"{settings.server}: signed in before STARTTLS; refused")
@@ -109,9 +111,13 @@ async def connect(
     return connection
 
 
-async def _open(connection: Connection, settings: ImapSettings, context: ssl.SSLContext) -> None:
+async def _open(
+    connection: Connection, settings: ImapSettings, context: ssl.SSLContext | None
+) -> None:
     host, _, port = settings.server.rpartition(":")
     plain = settings.security == "plain"
+    if context is None and not plain:
+        raise ValueError("no TLS context")
     if plain and not _may_be_loopback(host):
         raise _not_loopback(settings)
     loop = asyncio.get_running_loop()

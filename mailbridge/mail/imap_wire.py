@@ -204,6 +204,10 @@ class Wire(IMAP4ClientProtocol):
         literal = _LITERAL_SIZE.search(line)
         if literal and int(literal[1]) > LARGEST_LITERAL:
             raise ValueError("literal beyond all measure")
+        if not line and current_cmd is not None:
+            # An answer that ends with its literal.
+            current_cmd.append_to_resp(line)
+            return None
         if self.state != CONNECTED:
             return super()._handle_line(line, current_cmd)
         if line:
