@@ -69,6 +69,12 @@ class Filing:
         await self.move_threads(session)
         return filed
 
+    async def some(self, session: MailboxSession) -> int:
+        """One batch of what is due, for back-fills that show their progress; 0 at the end."""
+        await self.settle_doubts(session)
+        batch = await self._due()
+        return await self._file(session, batch) if batch else 0
+
     async def settle_doubts(self, session: MailboxSession) -> None:
         """Look for every mail that was being written when we last knew."""
         ctx = self._ctx

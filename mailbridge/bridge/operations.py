@@ -1,0 +1,303 @@
+"""What an operator may ask of accounts: to look, to pause, to release, to send again, to close.
+
+The daemon answers these over its control socket; without a running daemon the command line calls
+them on a journal of its own. Nothing here performs an effect by itself except `backfill`: it
+records what is wanted, and the flows do it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+from mailbridge.bridge.account import AccountBridge
+from mailbridge.bridge.closing import ask_to_close
+from mailbridge.bridge.probe import file_probe, read_proof
+from mailbridge.bridge.sweep import SweepKind
+from mailbridge.domain.delivery import DeliveryState
+from mailbridge.domain.filing import MACHINE as FILING
+from mailbridge.domain.filing import FilingEvent, FilingState
+from mailbridge.domain.intake import IntakeState
+from mailbridge.domain.lease import Lease
+from mailbridge.journal.tables import DiscussionRow
+from mailbridge.journal.transaction import Transaction
+
+__all__ = ["OperationRefused", "Operations"]
+
+Answer = dict[str, Any]
+
+
+class OperationRefused(Exception):
+    """What was asked cannot be done; `str()` says why and what to do."""
+
+
+class Operations:
+    """The operator's side of all accounts."""
+
+    def __init__(self, accounts: dict[str, AccountBridge]) -> None:
+        self._accounts = accounts
+        self.parts: Callable[[], list[Answer]] = list
+        """How the running parts stand; empty without a daemon."""
+
+    def names(self) -> list[str]:
+        """Accounts, in the order of the file."""
+        return list(self._accounts)
+
+    async def status(self) -> Answer:
+        """Every account: counts by state, what waits for a person, how its parts stand."""
+        return {
+            "accounts": [await self._status(b) for b in self._accounts.values()],
+            "parts": self.parts(),
+        }
+
+    async def _status(self, bridge: AccountBridge) -> Answer:
+        ctx = bridge.ctx
+        async with ctx.read() as tx:
+            account = await tx.account()
+            tally = await tx.tally()
+            held = await tx.replies.in_state(IntakeState.HELD)
+            stuck = await tx.deliveries.in_state(DeliveryState.HELD, DeliveryState.UNCERTAIN)
+            aside = await tx.filings.in_state(FilingState.ASIDE)
+            names = {r.discussion for r in held} | {d.discussion for d in stuck}
+            names |= {f.discussion for f in aside}
+            shorts = {k: v.short.upper() for k, v in (await tx.discussions.many(names)).items()}
+            sweeps = {k: _iso(await tx.discussions.seen_until(k)) for k in SweepKind}
+        proof = read_proof(account.probe)
+        return {
+            "account": ctx.name,
+            "replies": ctx.config.replies.enabled,
+            "money": ctx.config.money,
+            "paused": account.paused_why if account.paused_at else None,
+            "reply_mode": ctx.config.mailbox.reply_mode,
+            "reply_mode_proven": proof.reply_mode == ctx.config.mailbox.reply_mode,
+            "evidence_of_origin": proof.origin,
+            "seen_until": sweeps,
+            "counts": tally,
+            "held": [
+                {"discussion": shorts[r.discussion], "reply": r.id, "reason": r.reason}
+                for r in held
+            ],
+            "stuck": [
+                {
+                    "discussion": shorts[d.discussion],
+                    "reply": d.reply,
+                    "state": d.state,
+                    "words": d.reply_text,
+                }
+                for d in stuck
+            ],
+            "set_aside": [
+                {"discussion": shorts[f.discussion], "mail": f.key, "error": f.error} for f in aside
+            ],
+        }
+
+    async def show(self, discussion: str) -> Answer:
+        """All that is known of one discussion, without the words anybody wrote."""
+        bridge, row = await self._find(discussion)
+        ctx = bridge.ctx
+        async with ctx.read() as tx:
+            messages = await tx.discussions.messages(row.id)
+            replies = await tx.replies.of_discussion(row.id)
+            deliveries = await tx.deliveries.of_discussion(row.id)
+            closings = await tx.closings.of_discussion(row.id)
+            events = await tx.events(row.id)
+            filed = await tx.filings.filed(row.id)
+        lease = Lease(row.relay_address, row.relay_confirmed_at)
+        return {
+            "account": ctx.name,
+            "discussion": row.short.upper(),
+            "id": row.id,
+            "kind": row.kind,
+            "status": row.status,
+            "order": row.order_number,
+            "folder": row.folder,
+            "mails": len(filed),
+            "lease": lease.state(ctx.clock()),
+            "lease_confirmed_at": _iso(row.relay_confirmed_at),
+            "messages": [
+                {"at": _iso(m.sent_at), "author": m.author_kind, "key": m.key} for m in messages
+            ],
+            "replies": [
+                {
+                    "reply": r.id,
+                    "from": r.sender,
+                    "at": _iso(r.written_at),
+                    "state": r.state,
+                    "reason": r.reason,
+                    "evidence": r.evidence,
+                    "commands": [c["verb"] for c in json.loads(r.commands)],
+                }
+                for r in replies
+            ],
+            "deliveries": [
+                {
+                    "reply": d.reply,
+                    "number": d.number,
+                    "state": d.state,
+                    "attempts": d.attempts,
+                    "submitted_at": _iso(d.submitted_at),
+                    "recorded_at": _iso(d.recorded_at),
+                    "words": d.reply_text,
+                }
+                for d in deliveries
+            ],
+            "closings": [
+                {"state": c.state, "answer": c.answer, "attempts": c.attempts} for c in closings
+            ],
+            "events": [
+                {"at": _iso(e.at), "what": e.what, "subject": e.subject, "detail": e.detail}
+                for e in events
+            ],
+        }
+
+    async def pause(self, account: str, why: str = "") -> Answer:
+        """Stop sending and obeying for an account; threads are still filed."""
+        bridge = self._account(account)
+        async with bridge.ctx.write() as tx:
+            row = await tx.account()
+            row.paused_at, row.paused_why = tx.now, why or "paused by the operator"
+            tx.note("account paused", detail=why)
+        return {"account": account, "paused": True}
+
+    async def resume(self, account: str) -> Answer:
+        """Undo `pause`. What was held meanwhile stays held until it is released."""
+        bridge = self._account(account)
+        async with bridge.ctx.write() as tx:
+            row = await tx.account()
+            row.paused_at, row.paused_why = None, ""
+            tx.note("account resumed")
+        bridge.ctx.bells.outgoing.set()
+        return {"account": account, "paused": False}
+
+    async def release(self, discussion: str, reply: str | None = None) -> Answer:
+        """Send what is held in a discussion (the newest, or the named reply), as it stood."""
+        bridge, row = await self._find(discussion)
+        async with bridge.ctx.write() as tx:
+            target = (
+                await tx.replies.get(reply)
+                if reply
+                else await bridge.obeying.held_reply(tx, None, row.id)
+            )
+            found = await tx.discussions.get(row.id)
+            if target is None or found is None or target.discussion != row.id:
+                raise OperationRefused(f"{discussion}: nothing is held there")
+            if not await bridge.obeying.release(tx, target, found, by="mailbridge release"):
+                raise OperationRefused(
+                    f"{discussion}: held for {target.reason}; it cannot be sent as it stands, "
+                    "the agent has to write it anew"
+                )
+            identity = target.id
+        return {"discussion": row.short.upper(), "released": identity}
+
+    async def resend(self, discussion: str) -> Answer:
+        """Send the newest unrecorded reply of a discussion again, after one last reading."""
+        bridge, row = await self._find(discussion)
+        async with bridge.ctx.write() as tx:
+            deliveries = await tx.deliveries.of_discussion(row.id)
+            if not await bridge.obeying.resend(tx, deliveries):
+                raise OperationRefused(f"{discussion}: no reply there waits to be recorded")
+        return {"discussion": row.short.upper(), "resent": True}
+
+    async def close(self, discussion: str) -> Answer:
+        """Close a discussion without writing to the customer."""
+        bridge, row = await self._find(discussion)
+        async with bridge.ctx.write() as tx:
+            found = await tx.discussions.get(row.id)
+            if found is None:
+                raise OperationRefused(f"{discussion}: not known")
+            known = await tx.discussions.customer_messages_filed(row.id)
+            await ask_to_close(
+                tx, bridge.ctx, found, reply=None, customer_messages=known, wait=False
+            )
+        return {"discussion": row.short.upper(), "close": "asked for"}
+
+    async def retry(self, discussion: str | None = None) -> Answer:
+        """Try mails that were set aside once more: of one discussion, or all."""
+        count = 0
+        for bridge in self._accounts.values():
+            async with bridge.ctx.write() as tx:
+                count += await _retry(tx, discussion)
+            bridge.ctx.bells.filing.set()
+        return {"retried": count}
+
+    async def sweep(self, account: str | None = None) -> Answer:
+        """Read the marketplace now instead of at the next turn."""
+        names = [account] if account else self.names()
+        for name in names:
+            self._account(name).ctx.bells.sweep.set()
+        return {"accounts": names}
+
+    async def probe(self, account: str) -> Answer:
+        """File a mail that asks an agent to answer once; `status` tells what came of it."""
+        bridge = self._account(account)
+        async with bridge.ctx.mailbox.session() as session:
+            subject = await file_probe(bridge.ctx, session)
+        return {"account": account, "subject": subject}
+
+    async def backfill(self, account: str, days: int) -> AsyncIterator[Answer]:
+        """File everything of the last `days` days, closed discussions too; yields progress."""
+        bridge = self._account(account)
+        ctx = bridge.ctx
+        yield {"stage": "reading"}
+        result = await bridge.sweep.run(SweepKind.FULL, since=timedelta(days=days))
+        yield {"stage": "read", "discussions": result.listed, "new": result.opened}
+        async with ctx.mailbox.session() as session:
+            while True:
+                async with ctx.read() as tx:
+                    counts = (await tx.tally())["filings"]
+                left = counts.get(FilingState.PLANNED, 0) + counts.get(FilingState.WRITING, 0)
+                filed = counts.get(FilingState.FILED, 0)
+                yield {"stage": "filing", "filed": filed, "left": left}
+                if not left or not await bridge.filing.some(session):
+                    break
+            await bridge.filing.move_threads(session)
+        yield {
+            "stage": "done",
+            "discussions": result.listed,
+            "new": result.opened,
+            "messages": result.messages,
+            "faults": result.faults,
+        }
+
+    def _account(self, name: str) -> AccountBridge:
+        try:
+            return self._accounts[name]
+        except KeyError:
+            known = ", ".join(self._accounts)
+            raise OperationRefused(f"no account {name!r}; there are: {known}") from None
+
+    async def _find(self, discussion: str) -> tuple[AccountBridge, DiscussionRow]:
+        """By the thread's short id (as subjects show it) or by the marketplace's number."""
+        wanted = discussion.strip().strip("()").lower()
+        for bridge in self._accounts.values():
+            async with bridge.ctx.read() as tx:
+                row = await tx.discussions.by_short(wanted) or await tx.discussions.get(wanted)
+            if row is not None:
+                return bridge, row
+        raise OperationRefused(
+            f"no discussion {discussion!r}; give the id at the end of a thread's subject, such as "
+            "CD-3C2E7R, or the marketplace's number"
+        )
+
+
+async def _retry(tx: Transaction, discussion: str | None) -> int:
+    rows = await tx.filings.in_state(FilingState.ASIDE)
+    if discussion is not None:
+        row = await tx.discussions.by_short(discussion) or await tx.discussions.get(discussion)
+        rows = [r for r in rows if row is not None and r.discussion == row.id]
+    for filing in rows:
+        filing.attempts, filing.due_at = 1, tx.now
+        tx.move(
+            filing,
+            FILING,
+            FilingEvent.RETRY,
+            discussion=filing.discussion,
+            subject=filing.key,
+        )
+    return len(rows)
+
+
+def _iso(moment: Any) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None

@@ -1,0 +1,288 @@
+"""The `mailbridge` command.
+
+While the daemon runs, the commands that look or act ask it over its socket; without one they
+open the journal themselves, and what they record is done when the daemon next runs.
+
+Exit codes: 0 done; 1 it could not be done; 2 the configuration is wrong (systemd does not
+retry); 3 something needs attention (`check`, `status`); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from mailbridge import __version__
+from mailbridge.bridge.operations import Operations
+from mailbridge.bridge.sweep import SweepKind
+from mailbridge.config.finding import ConfigError
+from mailbridge.config.loader import Loaded, load, unreadable_secrets
+from mailbridge.config.models import Config
+from mailbridge.config.secret import SecretError
+from mailbridge.daemon import bridges, classify
+from mailbridge.journal.journal import JournalError
+from mailbridge.ops import logging
+from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
+from mailbridge.ops.lock import AlreadyRunning, InstanceLock
+from mailbridge.ops.redaction import Redactor
+from mailbridge.report import show_check, show_discussion, show_status
+from mailbridge.service import perform, serve, socket_path
+
+__all__ = ["main"]
+
+OK, FAILED, MISCONFIGURED, ATTENTION = 0, 1, 2, 3
+
+_DEFAULT_CONFIG = Path("/etc/mailbridge/config.toml")
+
+_ACTIONS = {
+    "pause": "stop sending and obeying for an account; threads are still filed",
+    "resume": "undo pause",
+    "release": "send what is held in a discussion, as it stood",
+    "resend": "send an unrecorded reply again, after one last reading",
+    "close": "close a discussion without writing to the customer",
+    "retry": "try mails again that were set aside",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit code."""
+    arguments = _parser().parse_args(argv)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        return asyncio.run(_run(arguments, console))
+    except KeyboardInterrupt:
+        return 130
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    except (ControlError, AlreadyRunning, JournalError, SecretError, OSError) as error:
+        print(f"mailbridge: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mailbridge",
+        description="Answer marketplace customers from the mail client your staff already use.",
+    )
+    parser.add_argument("--version", action="version", version=f"mailbridge {__version__}")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("MAILBRIDGE_CONFIG", str(_DEFAULT_CONFIG))),
+        help="the TOML file (default: $MAILBRIDGE_CONFIG, else %(default)s)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the daemon")
+    run.add_argument("--once", action="store_true", help="do everything that is due and stop")
+
+    check = commands.add_parser("check", help="try each part for real and say what to do")
+    check.add_argument("--account", help="this account only")
+    check.add_argument(
+        "--probe", action="store_true", help="file a mail that asks an agent to answer once"
+    )
+    check.add_argument("--json", action="store_true")
+
+    status = commands.add_parser("status", help="how everything stands")
+    status.add_argument("--json", action="store_true")
+
+    show = commands.add_parser("show", help="all that is known of one discussion")
+    show.add_argument("discussion", help="id at the end of the subject, or marketplace number")
+    show.add_argument("--json", action="store_true")
+
+    for name, text in _ACTIONS.items():
+        action = commands.add_parser(name, help=text)
+        if name in ("pause", "resume"):
+            action.add_argument("account")
+        else:
+            optional = "?" if name == "retry" else None
+            action.add_argument("discussion", nargs=optional)
+        if name == "pause":
+            action.add_argument("--why", default="", help="shown in status")
+        if name == "release":
+            action.add_argument("--reply", help="this one, where several are held (see show)")
+        action.add_argument("--json", action="store_true")
+
+    backfill = commands.add_parser("backfill", help="file the history of an account")
+    backfill.add_argument("account")
+    backfill.add_argument("--days", type=int, default=30, help="how far back (default: 30)")
+    backfill.add_argument("--json", action="store_true", help="progress as JSON lines")
+
+    demo = commands.add_parser("demo", help="see it work, with nothing configured")
+    demo.add_argument("--serve", action="store_true", help="stay up, play the agent yourself")
+
+    simulate = commands.add_parser("simulate", help="serve a simulated marketplace and mailbox")
+    simulate.add_argument("--discussions", type=int, default=20, help="how many at the start")
+    simulate.add_argument("--wsdl", help="serve this WSDL folder instead of our own subset")
+    return parser
+
+
+async def _run(arguments: argparse.Namespace, console: Console) -> int:
+    match arguments.command:
+        case "demo":
+            from mailbridge.sandbox.demo import demo
+
+            return await demo(console, stay=arguments.serve)
+        case "simulate":
+            from mailbridge.sandbox.simulate import simulate
+
+            return await simulate(console, discussions=arguments.discussions, wsdl=arguments.wsdl)
+        case _:
+            pass
+    loaded = load(arguments.config)
+    config = loaded.config
+    redactor = logging.configure(
+        level=config.log.level if arguments.command == "run" else "error",
+        log_format=logging.LogFormat(config.log.format),
+    )
+    match arguments.command:
+        case "run":
+            return await _daemon(loaded, redactor, once=arguments.once)
+        case "check":
+            return await _check(loaded, arguments, console)
+        case "status":
+            answer = await _ask(config, "status")
+            if arguments.json:
+                _print_json(answer)
+            return ATTENTION if show_status(answer, console, quiet=arguments.json) else OK
+        case "show":
+            answer = await _ask(config, "show", discussion=arguments.discussion)
+            if arguments.json:
+                _print_json(answer)
+            else:
+                show_discussion(answer, console)
+            return OK
+        case "backfill":
+            return await _backfill(config, arguments, console)
+        case action:
+            names = ("account", "discussion", "why", "reply")
+            given = {n: v for n in names if (v := getattr(arguments, n, None)) is not None}
+            answer = await _ask(config, action, **given)
+            if arguments.json:
+                _print_json(answer)
+            else:
+                console.print(", ".join(f"{k}: {v}" for k, v in answer.items()))
+            return OK
+
+
+async def _daemon(loaded: Loaded, redactor: Redactor, *, once: bool) -> int:
+    for warning in loaded.warnings:
+        print(f"warning: {warning.render(loaded.path)}", file=sys.stderr)
+    faults = await unreadable_secrets(loaded.config)
+    if faults:
+        raise ConfigError(loaded.path, faults)
+    if not once:
+        await serve(loaded.config, redactor=redactor)
+        return OK
+    config = loaded.config
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    failed = False
+    with InstanceLock(config.state_dir):
+        async with bridges(config, redactor=redactor) as built:
+            for name, bridge in built.accounts.items():
+                async with bridge.ctx.read() as tx:
+                    first = await tx.discussions.seen_until(SweepKind.FULL) is None
+                try:
+                    await bridge.once(SweepKind.FULL if first else SweepKind.WIDE)
+                except Exception as error:
+                    # One account's trouble never stops another's work.
+                    failed = True
+                    print(f"{name}: {classify(error).words}", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+async def _ask(config: Config, command: str, **arguments: Any) -> dict[str, Any]:
+    """Ask the daemon, or without one answer from the journal."""
+    try:
+        return await ControlClient(socket_path(config)).ask(command, **arguments)
+    except DaemonNotRunning:
+        pass
+    async with _offline(config) as operations:
+        answer = await perform(operations, command, arguments)
+        if isinstance(answer, dict):
+            return answer
+        raise CommandFailed(f"{command} gives more than one answer")
+
+
+@contextlib.asynccontextmanager
+async def _offline(config: Config) -> AsyncIterator[Operations]:
+    if not config.state_dir.is_dir():
+        raise CommandFailed(f"no daemon runs, and there is no {config.state_dir} yet")
+    with InstanceLock(config.state_dir):
+        async with bridges(config) as built:
+            yield Operations(built.accounts)
+
+
+async def _check(loaded: Loaded, arguments: argparse.Namespace, console: Console) -> int:
+    from mailbridge.checkup import check
+
+    findings = await check(loaded, account=arguments.account, probe=arguments.probe)
+    if arguments.json:
+        _print_json([f.as_json() for f in findings])
+    else:
+        show_check(findings, console)
+    return ATTENTION if any(f.bad for f in findings) else OK
+
+
+async def _backfill(config: Config, arguments: argparse.Namespace, console: Console) -> int:
+    client = ControlClient(socket_path(config))
+    call = {"account": arguments.account, "days": arguments.days}
+    try:
+        await _show_backfill(client.call("backfill", **call), arguments.json, console)
+    except DaemonNotRunning:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with _offline(config) as operations:
+            answers = await perform(operations, "backfill", call)
+            if not isinstance(answers, dict):
+                await _show_backfill(answers, arguments.json, console)
+    return OK
+
+
+async def _show_backfill(
+    answers: AsyncIterator[dict[str, Any]], as_json: bool, console: Console
+) -> None:
+    if as_json:
+        async for answer in answers:
+            _print_json(answer, indent=None)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("reading the marketplace", total=None)
+        base: int | None = None
+        async for answer in answers:
+            match answer["stage"]:
+                case "read":
+                    progress.update(task, description=f"{answer['discussions']} discussions")
+                case "filing":
+                    base = answer["filed"] if base is None else base
+                    done = answer["filed"] - base
+                    progress.update(
+                        task,
+                        description="filing mails",
+                        completed=done,
+                        total=done + answer["left"],
+                    )
+                case "done":
+                    progress.update(task, description="done")
+                    console.print(
+                        f"{answer['discussions']} discussions read, {answer['new']} new, "
+                        f"{answer['messages']} messages filed, {answer['faults']} unreadable"
+                    )
+                case _:
+                    pass
+
+
+def _print_json(value: Any, indent: int | None = 2) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=indent, default=str), flush=True)
