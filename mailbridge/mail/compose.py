@@ -1,0 +1,323 @@
+"""Every mail mailbridge files into a thread: a message of the discussion, or a notice to staff.
+
+A mail of ours is text and HTML from `templates/mail/`, under headers that hold the thread
+together in every client (docs/threads.md): From cannot reach anybody, Reply-To is the
+discussion's reply address, `References` is the same in every mail, and the marks let a lost
+journal be rebuilt. Nothing here reads a clock or the network. The mail to the customer is
+`outgoing`'s; where mails are put is the filing flow's.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from mailbridge.domain.discussion import AuthorKind, Message
+from mailbridge.domain.identity import Identity, NameKind
+from mailbridge.domain.notice import Notice, NoticeKind
+from mailbridge.domain.order import Order
+from mailbridge.domain.thread import Thread, thread_index
+from mailbridge.domain.wording import clean_line, clean_text, text_hash
+from mailbridge.mail.card import order_card, web_link
+from mailbridge.mail.headers import Headers, MailMarks
+from mailbridge.mail.marking import guard, mark
+from mailbridge.mail.mime import multipart, text_part
+from mailbridge.mail.rendering import Rendered, TemplateBroken, Templates
+from mailbridge.mail.wordings import (
+    Phrase,
+    Wording,
+    bare_command_in,
+    fact_line,
+    parse_phrase,
+)
+
+__all__ = ["DAEMON_NAME", "Composed", "Composer", "SellerPages"]
+
+DAEMON_NAME = "mailbridge"
+"""Who notices are from, as a mail client shows it."""
+
+_FROM_DOMAIN = "mb.invalid"  # RFC 2606: no mail ever gets there
+
+
+@dataclass(frozen=True, slots=True)
+class SellerPages:
+    """Pages of the seller's web site; empty where there is none to link to."""
+
+    messages: str = ""
+    orders: str = ""
+
+    @classmethod
+    def of_cdiscount(cls, seller_url: str) -> SellerPages:
+        """The pages below Cdiscount's seller site; it has no link to one discussion or order."""
+        base = web_link(seller_url).rstrip("/")
+        return cls(f"{base}/Messages", f"{base}/Orders.html") if base else cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A mail ready to file. `problem` is a template of the shop's own that was passed over."""
+
+    message_id: str
+    data: bytes
+    problem: TemplateBroken | None = None
+
+
+class Composer:
+    """Makes the mails of one account. Pure but for reading templates, and safe to share."""
+
+    def __init__(
+        self,
+        templates: Templates,
+        identity: Identity,
+        *,
+        account: str,
+        mailbox_address: str,
+        mailbox_name: str = "",
+        language: str = "fr",
+        timezone: str = "Europe/Paris",
+        marketplace: str = "Cdiscount",
+        pages: SellerPages | None = None,
+        replies_on: bool = True,
+        closed_folder: str = "",
+    ) -> None:
+        """`replies_on` is False in shadow mode; `closed_folder` is named where a move closes."""
+        self._templates = templates
+        self._identity = identity
+        self._account = account
+        self._mailbox_address = mailbox_address
+        self._mailbox_name = clean_line(mailbox_name)
+        self._zone = ZoneInfo(timezone)
+        self._wording = Wording(language, self._zone)
+        self._marketplace = marketplace
+        self._pages = pages or SellerPages()
+        self._replies_on = replies_on
+        self._closed_folder = clean_line(closed_folder)
+
+    @property
+    def language(self) -> str:
+        """`fr` or `en`."""
+        return self._wording.language
+
+    def message_mail(
+        self,
+        thread: Thread,
+        message: Message,
+        *,
+        key: str,
+        date: datetime,
+        order: Order | None = None,
+        attachments_missing: bool = False,
+        message_id: str | None = None,
+    ) -> Composed:
+        """The mail that shows one message of the discussion.
+
+        `key` is the journal's key of the message and `message_id` its Message-ID, made from
+        `key` if left out (which must then be `[0-9a-z]`). `date` is the Date header, aware. It
+        is the thread's first mail if the thread has none yet, or if that is this one.
+        """
+        name = message_id or self._identity.message_id(NameKind.MESSAGE, thread.short, key)
+        context = self._context(thread) | {
+            "words": mark(clean_text(message.text).strip("\n")),
+            "author": str(message.author.kind),
+            "sent_at": message.sent_at,
+            "attachments_missing": attachments_missing,
+            "card": order_card(order) if order else None,
+        }
+        text = self._render("mail/message.txt.j2", context)
+        page = self._render("mail/message.html.j2", context, html=True)
+        marks = replace(
+            self._marks(thread),
+            message=key,
+            ident=message.ident or "",
+            raw_time=message.raw_time,
+            sent_at=message.sent_at,
+            author=str(message.author.kind),
+            author_name=message.author.name,
+            text_hash=text_hash(message.text),
+        )
+        display = self._author_name(thread, message.author.kind)
+        return self._mail(thread, name, date, display, marks, text, page)
+
+    def notice_mail(
+        self,
+        thread: Thread,
+        notice: Notice,
+        *,
+        key: str,
+        date: datetime,
+        in_reply_to: str | None = None,
+        message_id: str | None = None,
+    ) -> Composed:
+        """The mail that tells staff something in the thread.
+
+        `in_reply_to` is the Message-ID of the mail it speaks of, the thread's first by default;
+        `References` stays the thread's own whatever that is. `key`, `date`, `message_id` as in
+        `message_mail`.
+        """
+        name = message_id or self._identity.message_id(NameKind.NOTICE, thread.short, key)
+        shared = self._context(thread) | {
+            "kind": str(notice.kind),
+            "reason": str(notice.reason or ""),
+            "code": notice.code,
+            "reply_text": mark(clean_text(notice.text).strip("\n")),
+            "closed_folder": self._closed_folder,
+        }
+        phrase, first = self._phrase(notice, shared)
+        done, second = self._done(notice, shared)
+        context = shared | {"phrase": phrase, "done": done}
+        text = self._render("mail/notice.txt.j2", context)
+        page = self._render("mail/notice.html.j2", context, html=True)
+        kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)
+        marks = replace(self._marks(thread), notice=key, notice_kind=kind)
+        made = self._mail(
+            thread, name, date, DAEMON_NAME, marks, text, page, in_reply_to=in_reply_to
+        )
+        return replace(made, problem=first or second or made.problem)
+
+    def frame(self, text: str, *, greeting: str, signature: str, customer: str) -> str:
+        """An answer between the shop's greeting and signature (Jinja2, strict; may be empty).
+
+        Raises TemplateBroken, named by the configuration's key, where one of them fails.
+        """
+        given = {"customer": clean_line(customer), "marketplace": self._marketplace}
+        before = self._templates.render_line(greeting, "replies.greeting", given)
+        after = self._templates.render_line(signature, "replies.signature", given)
+        parts = (before.strip(), text.strip("\n"), after.strip("\n"))
+        return "\n\n".join(part for part in parts if part.strip())
+
+    # --- words --------------------------------------------------------------------------------
+
+    def _context(self, thread: Thread) -> dict[str, Any]:
+        """What every template may use."""
+        return {
+            **self._wording.functions,
+            "language": self.language,
+            "marketplace": self._marketplace,
+            "customer": thread.customer,
+            "short": thread.short.upper(),
+            "subject": thread.subject,
+            "discussion_kind": str(thread.kind),
+            "claim_type": mark(clean_line(thread.claim_type or "")),
+            "order_number": mark(clean_line(thread.order_number or "", 40)),
+            "relay_confirmed_at": thread.relay_confirmed_at,
+            "twin": (thread.twin or "").upper(),
+            "pages": self._pages,
+            "replies_on": self._replies_on,
+        }
+
+    def _phrase(
+        self, notice: Notice, shared: Mapping[str, Any]
+    ) -> tuple[Phrase, TemplateBroken | None]:
+        """What the notice says before its list of settled things."""
+        match notice.kind:
+            case NoticeKind.HOLD | NoticeKind.TROUBLE:
+                return self._words("hold", str(notice.reason or "unreadable"), notice.facts, shared)
+            case _:
+                return self._words("notice", str(notice.kind), notice.facts, shared)
+
+    def _done(
+        self, notice: Notice, shared: Mapping[str, Any]
+    ) -> tuple[list[Phrase], TemplateBroken | None]:
+        """Each settled thing: what was done as the title, its evidence below."""
+        phrases: list[Phrase] = []
+        problem: TemplateBroken | None = None
+        for done in notice.done:
+            phrase, broken = self._words("done", str(done.kind), done.facts, shared)
+            phrases.append(phrase)
+            problem = problem or broken
+        return phrases, problem
+
+    def _words(
+        self, file: str, part: str, facts: Mapping[str, str], shared: Mapping[str, Any]
+    ) -> tuple[Phrase, TemplateBroken | None]:
+        told = {name: fact_line(name, value) for name, value in facts.items()}
+        context = {**told, **shared, "part": part}
+        made = self._templates.render(f"mail/{self.language}/{file}.j2", context)
+        return parse_phrase(made.text), made.problem
+
+    def _render(self, name: str, context: Mapping[str, Any], *, html: bool = False) -> Rendered:
+        return self._templates.render(name, context, check=bare_command_in if html else None)
+
+    def _author_name(self, thread: Thread, author: AuthorKind) -> str:
+        """The display name of From: it says at a glance who speaks."""
+        french = self.language == "fr"
+        match author:
+            case AuthorKind.CUSTOMER:
+                return self._customer_name(thread)
+            case AuthorKind.SELLER:
+                shop = "Votre boutique" if french else "Your shop"
+                return f"{shop} via {self._marketplace}"
+            case AuthorKind.OPERATOR:
+                service = "Service client" if french else "Customer service of"
+                return f"{service} {self._marketplace}"
+            case AuthorKind.AUTOMATIC:
+                robot = "message automatique" if french else "automatic message"
+                return f"{self._marketplace} ({robot})"
+
+    def _customer_name(self, thread: Thread) -> str:
+        fallback = "Client" if self.language == "fr" else "Customer"
+        return f"{clean_line(thread.customer, 80) or fallback} via {self._marketplace}"
+
+    # --- the mail -----------------------------------------------------------------------------
+
+    def _marks(self, thread: Thread) -> MailMarks:
+        return MailMarks(
+            account=self._account,
+            discussion=thread.discussion_id,
+            reference=thread.reference,
+            kind=str(thread.kind),
+            customer=thread.customer,
+            started_at=thread.started_at,
+            order=thread.order_number or "",
+            claim=thread.claim_type or "",
+            twin=thread.twin or "",
+            relay=thread.relay_address or "",
+            relay_confirmed_at=thread.relay_confirmed_at,
+        )
+
+    def _mail(
+        self,
+        thread: Thread,
+        name: str,
+        date: datetime,
+        display: str,
+        marks: MailMarks,
+        text: Rendered,
+        page: Rendered,
+        *,
+        in_reply_to: str | None = None,
+    ) -> Composed:
+        first = thread.first_message_id
+        begins = first is None or first == name
+        headers = Headers()
+        headers.address("From", display, f"{thread.short}@{_FROM_DOMAIN}")
+        headers.address("To", self._mailbox_name, self._mailbox_address)
+        # Whoever wrote, an answer goes to the customer, and the client shows it so.
+        headers.address("Reply-To", self._customer_name(thread), thread.reply_address)
+        headers.text("Subject", thread.subject if begins else f"Re: {thread.subject}")
+        headers.date("Date", date.astimezone(self._zone))
+        headers.ids("Message-ID", [name])
+        references = [self._identity.root_id(thread.short)]
+        if first is not None and not begins:
+            headers.ids("In-Reply-To", [in_reply_to or first])
+            references.append(first)
+        headers.ids("References", references)
+        headers.text("Thread-Topic", thread.subject)
+        index = thread_index(thread.started_at, thread.short, None if begins else date)
+        headers.raw("Thread-Index", b64encode(index).decode())
+        # RFC 3834 5 and MS-OXCMAIL 2.1.3.2.20: no robot answers these. No List-*: Thunderbird
+        # would then offer to answer the list instead of Reply-To.
+        headers.raw("Auto-Submitted", "auto-generated")
+        headers.raw("X-Auto-Response-Suppress", "All")
+        marks.write(headers)
+        headers.raw("MIME-Version", "1.0")
+        body = multipart(
+            "alternative",
+            [text_part(guard(text.text)), text_part(page.text, "html")],
+            seed=name,
+        )
+        return Composed(name, bytes(headers) + body, text.problem or page.problem)

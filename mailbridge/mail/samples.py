@@ -1,0 +1,219 @@
+"""One sample of everything the templates may be given: for `mailbridge check` and for tests.
+
+A shop's own template is tried on all of these before a customer's message depends on it. The
+facts follow the comments in `domain.notice`, one entry for each reason and each settled thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
+from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
+from mailbridge.domain.order import Order, OrderLine, Parcel, Voucher
+from mailbridge.domain.thread import Thread
+
+__all__ = [
+    "DONE_FACTS",
+    "HOLD_FACTS",
+    "SAMPLE_MESSAGE",
+    "SAMPLE_ORDER",
+    "SAMPLE_THREAD",
+    "TROUBLES",
+    "sample_notices",
+]
+
+_NOON = datetime(2026, 11, 21, 11, 2, tzinfo=UTC)
+
+SAMPLE_THREAD = Thread(
+    discussion_id="48211937",
+    reference="48211937",
+    short="cd-1dzb1h",
+    kind=DiscussionKind.CLAIM,
+    subject="Colis non reçu – commande 2611201A8ZQ4 (CD-1DZB1H)",
+    customer="Marie Dupré",
+    reply_address="support+mb-cd-1dzb1h-abcdefghijklmnop@boutique.example",
+    started_at=_NOON - timedelta(days=1),
+    first_message_id="<m.cd-1dzb1h.0.abcdefghijklmnop@mb.boutique.example>",
+    order_number="2611201A8ZQ4",
+    relay_address="c.0123456789abcdef0123456789abcdef@clemarche.example",
+    relay_confirmed_at=_NOON - timedelta(hours=2),
+    claim_type="PackageNotReceived",
+)
+
+SAMPLE_MESSAGE = Message(
+    raw_time="2026-11-21T12:02:00",
+    sent_at=_NOON,
+    author=Author(AuthorKind.CUSTOMER, "Marie Dupré"),
+    text=(
+        "Bonjour,\n\nle suivi indique que mon colis a été livré mardi, mais je n'ai rien reçu.\n"
+        "Le gardien non plus. Pouvez-vous vérifier auprès du transporteur ?\n\n"
+        "Merci d'avance,\nMarie Dupré"
+    ),
+)
+
+SAMPLE_ORDER = Order(
+    number="2611201A8ZQ4",
+    state="Shipped",
+    created_at=_NOON - timedelta(days=6),
+    customer_name="Marie Dupré",
+    lines=(
+        OrderLine(
+            row=1,
+            reference="COQ-IP15-NOIR",
+            name="Coque souple pour iPhone 15, noire, avec protection d'écran",
+            quantity=2,
+            unit_price=Decimal("12.45"),
+            state="ShippedBySeller",
+            has_claim=True,
+        ),
+        OrderLine(
+            row=2,
+            reference="CAB-USBC-2M",
+            name="Câble USB-C tressé 2 m",
+            quantity=1,
+            unit_price=Decimal("9.90"),
+            state="RefundedAfterShipping",
+        ),
+    ),
+    parcels=(
+        Parcel(
+            number="8R41233456789",
+            carrier="Colissimo",
+            tracking_url="https://www.laposte.fr/outils/suivre-vos-envois?code=8R41233456789",
+            status="Delivered",
+        ),
+    ),
+    vouchers=(Voucher(Decimal("9.90"), 132, _NOON - timedelta(days=2), "Seller"),),
+    total=Decimal("38.70"),
+    shipping_total=Decimal("3.90"),
+    ship_by=_NOON - timedelta(days=4),
+    deliver_by=_NOON + timedelta(days=1),
+    has_claims=True,
+    fulfilment="MKPCDS",
+)
+
+_R = HoldReason
+_AT = "2026-11-21T10:02:00+01:00"
+
+HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
+    _R.NOT_PROVEN: {"sender": "paul@boutique.example"},
+    _R.NOT_STAFF: {"sender": "paul@ailleurs.example"},
+    _R.OTHER_RECIPIENTS: {"addresses": "compta@boutique.example, marie@example.org"},
+    _R.NO_THREAD: {},
+    _R.TWO_DISCUSSIONS: {"ids": "CD-1DZB1H, CD-7F3K2"},
+    _R.UNKNOWN_COMMAND: {"line": "!colos"},
+    _R.NEAR_COMMAND: {"line": "#resoluu", "meant": "!résolu"},
+    _R.BAD_ARGUMENT: {"line": "!clos demain"},
+    _R.MISPLACED_COMMAND: {"line": "!note"},
+    _R.CONTRADICTION: {"line": "!clos", "other": "!rouvrir"},
+    _R.ECHOED_COMMAND: {"line": "!clos"},
+    _R.PARTS_DIFFER: {},
+    _R.NOT_AVAILABLE: {"line": "!modèle excuses"},
+    _R.MONEY_OFF: {"line": "!rembourser total"},
+    _R.COLLEAGUE_ANSWERED: {"who": "Paul Martin", "at": _AT},
+    _R.NEAR_DUPLICATE: {"at": _AT},
+    _R.TOO_OLD: {"date": "08/11/2026", "days": "7"},
+    _R.FOUND_IN_SENT: {"date": "20/11/2026"},
+    _R.NO_TEXT: {},
+    _R.UNREADABLE: {"what": "jeu de caractères inconnu « x-mac-klingon »"},
+    _R.TWO_FROM: {},
+    _R.TOO_BIG: {"size": "20 Mo", "limit": "15 Mo"},
+    _R.ATTACHMENTS: {"names": "facture.exe", "limit": "jpg, pdf, png"},
+    _R.TEXT_LENGTH: {"length": "4210", "min": "1", "max": "4000"},
+    _R.MAYBE_AUTOMATIC: {"sign": "Absence du bureau : de retour lundi"},
+    _R.LEAK: {"what": "reply_address"},
+    _R.REPLIES_OFF: {},
+    _R.PAUSED: {},
+    _R.NO_ADDRESS: {"answer": "NotFound"},
+    _R.ADDRESS_EXPIRED: {"confirmed": "2026-10-20T09:00:00+02:00"},
+    _R.SUBMISSION_REFUSED: {"reply": "550 5.7.1 daily sending quota exceeded"},
+    _R.SUBMISSION_DELAYED: {"reply": "451 4.3.0 try again later", "since": _AT},
+    _R.SUBMISSION_GAVE_UP: {"reply": "451 4.3.0 try again later", "since": _AT},
+    _R.SUBMISSION_UNCERTAIN: {"detail": "connexion perdue après le point final"},
+    _R.UNRECORDED: {"since": _AT},
+    _R.BOUNCED: {"words": "550 5.1.1 mailbox unavailable"},
+    _R.CLOSE_LAST_ANSWER: {},
+    _R.CLOSE_CANCEL_PENDING: {},
+    _R.CLOSE_NOT_FOUND: {},
+    _R.CLOSE_UNCLEAR: {"answer": "SomethingNew"},
+    _R.CLOSE_GAVE_UP: {"since": _AT},
+    _R.MARKETPLACE_REFUSED: {"words": "UnexpectedException"},
+    _R.BAD_CODE: {"tries": "2"},
+    _R.NOTHING_HELD: {"line": "!envoyer"},
+    _R.NOTHING_TO_RESEND: {},
+    _R.CANNOT_REOPEN: {},
+    _R.TEMPLATE_BROKEN: {"name": "replies/excuses.txt.j2", "what": "'nom' is undefined"},
+}
+
+WITH_CODE = frozenset(
+    {
+        _R.NOT_PROVEN,
+        _R.NOT_STAFF,
+        _R.COLLEAGUE_ANSWERED,
+        _R.NEAR_DUPLICATE,
+        _R.TOO_OLD,
+        _R.FOUND_IN_SENT,
+        _R.MAYBE_AUTOMATIC,
+    }
+)
+
+TROUBLES = frozenset(
+    {
+        _R.SUBMISSION_DELAYED,
+        _R.SUBMISSION_UNCERTAIN,
+        _R.UNRECORDED,
+        _R.BOUNCED,
+        _R.CLOSE_LAST_ANSWER,
+        _R.CLOSE_CANCEL_PENDING,
+        _R.CLOSE_NOT_FOUND,
+        _R.CLOSE_UNCLEAR,
+        _R.CLOSE_GAVE_UP,
+    }
+)
+
+_D = DoneKind
+
+DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
+    _D.SENT: {"at": _AT, "to": "Marie Dupré"},
+    _D.RECORDED: {"at": _AT},
+    _D.CLOSED: {"at": _AT},
+    _D.ALREADY_CLOSED: {"at": _AT},
+    _D.CLOSE_CANCELLED: {},
+    _D.CLOSE_WITHDRAWN: {},
+    _D.REOPENED: {"at": _AT},
+    _D.NOTED: {},
+    _D.CANCELLED: {},
+    _D.REPLACED: {},
+    _D.RELEASED: {"by": "Paul Martin", "at": _AT},
+    _D.NOT_SENT: {},
+    _D.TWIN: {"other": "CD-7F3K2"},
+    _D.CUSTOMER_AGAIN: {},
+}
+
+_REPLY = "Bonjour Marie,\n\nnous ouvrons une enquête auprès du transporteur.\n\nPaul"
+
+
+def sample_notices() -> Iterator[Notice]:
+    """Every kind of notice, with every reason and every settled thing, with and without code."""
+    for reason, facts in HOLD_FACTS.items():
+        kind = NoticeKind.TROUBLE if reason in TROUBLES else NoticeKind.HOLD
+        yield Notice(kind, reason, facts, text=_REPLY)
+        if reason in WITH_CODE:
+            yield Notice(kind, reason, facts, text=_REPLY, code="482913")
+    for done, facts in DONE_FACTS.items():
+        news = done in (DoneKind.TWIN, DoneKind.CUSTOMER_AGAIN, DoneKind.REOPENED)
+        yield Notice(
+            NoticeKind.NEWS if news else NoticeKind.RECEIPT,
+            done=(Done(done, facts),),
+            text="" if news else _REPLY,
+        )
+    yield Notice(
+        NoticeKind.RECEIPT,
+        done=tuple(Done(d, DONE_FACTS[d]) for d in (_D.SENT, _D.RECORDED, _D.CLOSED)),
+        text=_REPLY,
+    )
+    yield Notice(NoticeKind.HELP)
+    yield Notice(NoticeKind.PROBE)
