@@ -84,7 +84,11 @@ class Dovecot:
         return self.root / "ca.pem"
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.remove()

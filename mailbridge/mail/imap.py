@@ -368,7 +368,8 @@ class ImapSession:
         """Wait for news of the folder, at most so long; True if the server spoke.
 
         By IDLE; without it by a NOOP every 20 seconds. Other commands may be called meanwhile:
-        they end the IDLE, run, and the waiting goes on.
+        they end the IDLE, run, and the waiting goes on. What this session itself stored or moved
+        in the folder counts as news, too.
         """
         return await self._connection.watch(self._namespace.wire(folder), seconds, about=folder)
 

@@ -89,22 +89,21 @@ class Namespace:
     def shown(self, raw: str) -> str | None:
         """The name as callers write it; None for what is not ours or can't be written."""
         try:
-            name = decode_name(raw)
+            full = decode_name(raw)
         except ValueError:
             return None
-        if name.upper() == "INBOX":
+        if full.upper() == "INBOX":
             return "INBOX"
         # A shared namespace may have an empty prefix (Cyrus); it then owns what nobody else does.
-        if not self._has_prefix(name):
+        if not self._has_prefix(full):
             return None
-        if any(name.startswith(prefix) for prefix in self.foreign if prefix):
+        if any(full.startswith(prefix) for prefix in self.foreign if prefix):
             return None
-        name = name[len(self.prefix) :]
-        if self.delimiter not in ("", "/"):
-            if "/" in name:
-                return None
-            name = name.replace(self.delimiter, "/")
-        return name or None
+        own = full[len(self.prefix) :]
+        name = own.replace(self.delimiter, "/") if self.delimiter else own
+        # False for a `/` where it is no delimiter, and for `INBOX.INBOX.x`.
+        same = decode_name(self.raw(name)) == self.prefix + own
+        return name if own and same else None
 
     def _has_prefix(self, name: str) -> bool:
         # INBOX is case-insensitive, also at the head of a longer name (RFC 3501 5.1).

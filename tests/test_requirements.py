@@ -1,0 +1,23 @@
+"""Absent tools skip a test on a developer's machine and fail it in CI."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.requirements import find_tool, optional
+
+
+def test_absent_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAILBRIDGE_REQUIRE_ALL", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="install me"):
+        find_tool("no-such-program", "install me")
+
+
+def test_absent_is_a_failure_where_all_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILBRIDGE_REQUIRE_ALL", "1")
+    with pytest.raises(pytest.fail.Exception, match="no recording"):
+        optional("no recording")
+
+
+def test_present_is_found() -> None:
+    assert find_tool("sh", "a system without a shell").endswith("/sh")
