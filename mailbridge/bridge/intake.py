@@ -214,7 +214,9 @@ class Intake:
         if discussion is None:
             ctx.log.warning("reply for a discussion that is not in the journal", short=where.short)
             return
-        findings = await self._reader.read(session, watched, fetched, head, discussion)
+        findings = await self._reader.read(
+            session, watched.name, watched.is_sent, fetched, head, discussion
+        )
         if isinstance(where, Faulty):
             findings = replace(findings, fault=(where.reason, dict(where.facts)))
         batch.replies.append(

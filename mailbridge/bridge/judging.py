@@ -100,9 +100,6 @@ class Judging:
         capabilities = ctx.marketplace.capabilities
         account = await tx.account()
         verbs = {c.verb for c in commands}
-        fault = findings.fault
-        if fault is None and findings.not_available is not None:
-            fault = findings.not_available
         return Case(
             now=tx.now.astimezone(zone),
             sender=clean_line(reply.sender),
@@ -112,7 +109,7 @@ class Judging:
             text=reply.text,
             has_commands=bool(commands),
             sends=bool(reply.text.strip()) and Verb.NOTE not in verbs,
-            fault=fault,
+            fault=findings.fault,
             automatic=findings.automatic,
             maybe_automatic=findings.maybe_automatic,
             is_staff=ctx.is_staff(reply.sender) or reply.evidence == "code",

@@ -1,0 +1,193 @@
+"""Reading one staff mail: what its writer wrote, what it asks, and what proves where it is from.
+
+The result is a value that the journal keeps, so that a reply is read once from its best copy and
+can be judged again later without the mail.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from mailbridge.bridge.context import Context
+from mailbridge.domain.attachment import attachment_fault
+from mailbridge.domain.command import Command, Held, Parsed, Verb, Vocabulary, parse
+from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.wording import clean_line, text_hash
+from mailbridge.journal.tables import DiscussionRow
+from mailbridge.mail.authored import authored_part, sendable_attachments
+from mailbridge.mail.automatic import Automatic, MaybeAutomatic, automatic
+from mailbridge.mail.incoming import IncomingMail, UnreadableMail, read_mail
+from mailbridge.mail.outgoing import check_outgoing
+from mailbridge.mail.port import Fetched, MailboxSession
+from mailbridge.mail.trust import Evidence, TrustRules, origin
+
+__all__ = ["Findings", "Reader"]
+
+_MONEY = frozenset({Verb.REFUND, Verb.GESTURE, Verb.CONFIRM})
+_LATER = frozenset({Verb.TEMPLATE, Verb.ORDER})
+"""Commands the grammar knows and this version does not carry out."""
+
+Fault = tuple[HoldReason, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What reading one copy of a reply found; words are as written, cleaned of controls."""
+
+    in_sent: bool = False
+    level: int = 0
+    evidence: str = ""
+    """What proves the origin, in words; empty at level 0."""
+    why: str = ""
+    """Why nothing proves it, in words."""
+    text: str = ""
+    commands: str = "[]"
+    fault: Fault | None = None
+    automatic: str = ""
+    maybe_automatic: str = ""
+    attachment_names: str = ""
+    attachment_limit: str = ""
+    leak: str = ""
+    attachments: tuple[tuple[str, str, bytes], ...] = field(default=(), repr=False)
+
+    @property
+    def text_hash(self) -> str:
+        """Of the text, to find it again in the discussion."""
+        return text_hash(self.text) if self.text else ""
+
+    def better_than(self, level: int, in_sent: bool) -> bool:
+        """Whether this copy is to be preferred: more proof first, then the Sent copy."""
+        return (self.level, self.in_sent) > (level, in_sent)
+
+    def to_json(self) -> str:
+        """For the journal: what judging needs beside the columns a reply has of its own."""
+        kept = {
+            "why": self.why,
+            "fault": [self.fault[0], dict(self.fault[1])] if self.fault else None,
+            "automatic": self.automatic,
+            "maybe_automatic": self.maybe_automatic,
+            "attachment_names": self.attachment_names,
+            "attachment_limit": self.attachment_limit,
+            "leak": self.leak,
+        }
+        return json.dumps(kept, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, data: str) -> Findings:
+        """What `to_json` kept."""
+        raw = json.loads(data)
+        fault = raw.pop("fault", None)
+        return cls(**raw, fault=(HoldReason(fault[0]), fault[1]) if fault else None)
+
+
+class Reader:
+    """Reads staff mails for one account."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        trust = ctx.config.trust
+        own = {ctx.config.mailbox.address.rpartition("@")[2], ctx.config.smtp.host}
+        self._rules = TrustRules(
+            sent_copy=trust.sent_copy,
+            authserv_ids=trust.authserv_ids,
+            exchange_internal=trust.exchange_internal,
+            submission_hosts=trust.submission_hosts,
+            own_domains=tuple(sorted(own)),
+        )
+        self._vocabulary = Vocabulary.default().with_words(ctx.config.replies.commands)
+
+    def origin(self, mail: IncomingMail, in_sent: bool) -> Evidence:
+        """What proves that this mail is from where it says."""
+        return origin(mail, in_sent=in_sent, rules=self._rules)
+
+    async def read(
+        self,
+        session: MailboxSession,
+        folder: str,
+        is_sent: bool,
+        fetched: Fetched,
+        head: IncomingMail,
+        discussion: DiscussionRow,
+    ) -> Findings:
+        """Fetch the mail whole and read it; what is wrong with it is in `fault`.
+
+        Raises MailboxError.
+        """
+        evidence = self.origin(head, is_sent)
+        found = Findings(
+            in_sent=is_sent,
+            level=1 if evidence.proven else 0,
+            evidence=evidence.words if evidence.proven else "",
+            why="" if evidence.proven else evidence.words,
+        )
+        limit = self._ctx.config.replies.max_mail_bytes
+        if fetched.size > limit:
+            facts = {"size": str(fetched.size), "limit": str(limit)}
+            return replace(found, fault=(HoldReason.TOO_BIG, facts))
+        whole = await session.fetch(folder, fetched.uid)
+        if whole is None:
+            facts = {"what": "gone"}
+            return replace(found, fault=(HoldReason.UNREADABLE, facts))
+        try:
+            mail = read_mail(whole.data)
+        except UnreadableMail as error:
+            return replace(found, fault=(error.reason, {"what": error.what}))
+        return await self._contents(found, mail, discussion)
+
+    async def _contents(
+        self, found: Findings, mail: IncomingMail, discussion: DiscussionRow
+    ) -> Findings:
+        ctx = self._ctx
+        match automatic(mail):
+            case Automatic(sign):
+                return replace(found, automatic=sign)
+            case MaybeAutomatic(sign):
+                found = replace(found, maybe_automatic=sign)
+            case None:
+                pass
+        async with ctx.read() as tx:
+            messages = await tx.discussions.messages(discussion.id)
+        written = authored_part(mail, [m.text for m in messages])
+        read = parse(written.text, self._vocabulary, echoed=written.echoed)
+        if isinstance(read, Held):
+            return replace(found, fault=(read.reason, read.facts), text=written.text)
+        if read.commands and not written.commands_agree:
+            return replace(found, fault=(HoldReason.PARTS_DIFFER, {}), text=written.text)
+        if (missing := self._unavailable(read)) is not None:
+            return replace(found, fault=missing, text=written.text)
+        files = sendable_attachments(mail, written)
+        sizes = [(f.name, len(f.data)) for f in files]
+        limits = ctx.marketplace.capabilities.outgoing_attachments
+        names, limit = attachment_fault(sizes, limits) or ("", "")
+        leak = check_outgoing(read.text_without_commands, ctx.identity, (), self._vocabulary)
+        return replace(
+            found,
+            text=read.text_without_commands,
+            commands=json.dumps([_as_json(c) for c in read.commands], ensure_ascii=False),
+            attachment_names=clean_line(names, 300),
+            attachment_limit=limit,
+            leak=leak or "",
+            attachments=()
+            if names
+            else tuple((f.name, f.content_type, f.data) for f in files),
+        )
+
+    def _unavailable(self, read: Parsed) -> Fault | None:
+        """A command that is understood and cannot be carried out on this account."""
+        for command in read.commands:
+            if command.verb in _MONEY:
+                return HoldReason.MONEY_OFF, {"line": command.line}
+            if command.verb in _LATER:
+                return HoldReason.NOT_AVAILABLE, {"line": command.line}
+        return None
+
+
+def _as_json(command: Command) -> dict[str, object]:
+    return {
+        "verb": command.verb,
+        "argument": command.argument,
+        "line": command.line,
+        "options": dict(command.options),
+    }
