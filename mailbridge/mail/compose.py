@@ -121,7 +121,7 @@ class Composer:
         """
         name = message_id or self._identity.message_id(NameKind.MESSAGE, thread.short, key)
         context = self._context(thread) | {
-            "words": mark(clean_text(message.text).strip("\n")),
+            "words": _shown_text(message.text),
             "author": str(message.author.kind),
             "sent_at": message.sent_at,
             "attachments_missing": attachments_missing,
@@ -163,7 +163,7 @@ class Composer:
             "kind": str(notice.kind),
             "reason": str(notice.reason or ""),
             "code": notice.code,
-            "reply_text": mark(clean_text(notice.text).strip("\n")),
+            "reply_text": _shown_text(notice.text),
             "closed_folder": self._closed_folder,
         }
         phrase, first = self._phrase(notice, shared)
@@ -204,7 +204,7 @@ class Composer:
             "claim_type": mark(clean_line(thread.claim_type or "")),
             "order_number": mark(clean_line(thread.order_number or "", 40)),
             "relay_confirmed_at": thread.relay_confirmed_at,
-            "twin": (thread.twin or "").upper(),
+            "twin": mark(clean_line(thread.twin or "", 30).upper()),
             "pages": self._pages,
             "replies_on": self._replies_on,
         }
@@ -321,3 +321,9 @@ class Composer:
             seed=name,
         )
         return Composed(name, bytes(headers) + body, text.problem or page.problem)
+
+
+def _shown_text(text: str) -> str:
+    """Running text of another, safe to show; empty if nothing in it can be seen."""
+    clean = clean_text(text).strip("\n")
+    return mark(clean) if clean.strip() else ""

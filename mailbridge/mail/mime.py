@@ -28,7 +28,7 @@ def text_part(text: str, subtype: str = "plain") -> bytes:
     octets = text.rstrip("\n").encode("utf-8", "replace") + b"\n"
     if text.isascii() and all(len(line) <= 76 for line in octets.split(b"\n")):
         encoding, body = "7bit", octets.replace(b"\n", b"\r\n")
-    elif len(octets.translate(None, _ASCII)) * 3 > len(octets):
+    elif len(octets.translate(None, _ASCII)) * 2 > len(octets):
         encoding, body = "base64", _base64(octets.replace(b"\n", b"\r\n"))
     else:
         printable = binascii.b2a_qp(octets, quotetabs=False, istext=True)
