@@ -47,15 +47,17 @@ def file_part(name: str, media_type: str, data: bytes) -> bytes:
     if not _TYPE.fullmatch(kind) or kind.startswith(("multipart/", "message/")):
         kind = "application/octet-stream"
     base = re.split(r"[/\\]", name)[-1]
-    shown = "".join(c for c in base if unicodedata.category(c)[0] != "C").strip(" .")[:120]
+    shown = "".join(c for c in base if unicodedata.category(c)[0] != "C").strip(" .")[:80]
     shown = shown or "fichier"
     folded = unicodedata.normalize("NFKD", shown).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^A-Za-z0-9 ._()+-]", "_", folded).strip(" .") or "fichier"
-    disposition = f'Content-Disposition: attachment;\r\n filename="{plain}"'
-    if plain != shown:
-        # Long names are written in pieces by some; one parameter below 998 octets is allowed.
-        disposition += f";\r\n filename*=UTF-8''{quote(shown[:80], safe='')}"
-    head = f"Content-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n{disposition}\r\n\r\n"
+    # The exact name stands once, where RFC 2231 puts it; parsers differ on which of `filename`
+    # and `filename*` wins, so the ASCII form goes into the older `name` of Content-Type.
+    exact = f'filename="{shown}"' if plain == shown else f"filename*=UTF-8''{quote(shown, safe='')}"
+    head = (
+        f'Content-Type: {kind};\r\n name="{plain}"\r\nContent-Transfer-Encoding: base64\r\n'
+        f"Content-Disposition: attachment;\r\n {exact}\r\n\r\n"
+    )
     return head.encode("ascii") + _base64(data)
 
 

@@ -14,6 +14,8 @@ from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Mes
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import Order, OrderLine, Parcel, Voucher
 from mailbridge.domain.thread import Thread
+from mailbridge.mail.compose import Composer
+from mailbridge.mail.rendering import TemplateBroken
 
 __all__ = [
     "DONE_FACTS",
@@ -23,6 +25,7 @@ __all__ = [
     "SAMPLE_THREAD",
     "TROUBLES",
     "sample_notices",
+    "try_templates",
 ]
 
 _NOON = datetime(2026, 11, 21, 11, 2, tzinfo=UTC)
@@ -217,3 +220,24 @@ def sample_notices() -> Iterator[Notice]:
     )
     yield Notice(NoticeKind.HELP)
     yield Notice(NoticeKind.PROBE)
+
+
+def try_templates(composer: Composer) -> list[TemplateBroken]:
+    """Compose every sample; what of the shop's own templates does not work, each fault once."""
+    made = [
+        composer.message_mail(
+            SAMPLE_THREAD,
+            SAMPLE_MESSAGE,
+            key="1",
+            date=_NOON,
+            order=order,
+            attachments_missing=True,
+        )
+        for order in (SAMPLE_ORDER, None)
+    ]
+    made += [
+        composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=_NOON)
+        for notice in sample_notices()
+    ]
+    faults = {str(mail.problem): mail.problem for mail in made if mail.problem is not None}
+    return list(faults.values())

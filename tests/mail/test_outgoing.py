@@ -118,7 +118,7 @@ def test_files_go_along_with_names_that_every_client_reads() -> None:
         "application/octet-stream",
     ]
     assert [f.get_content() for f in files] == [b"%PDF" * 100, b"\x00\xff", b"Subject: x\r\n\r\n"]
-    assert b'filename="Etiquette retour.pdf"' in mail(
+    assert b'name="Etiquette retour.pdf"' in mail(
         attachments=(("Étiquette retour.pdf", "application/pdf", b""),)
     )
 

@@ -32,6 +32,7 @@ from mailbridge.mail.samples import (
     SAMPLE_ORDER,
     SAMPLE_THREAD,
     sample_notices,
+    try_templates,
 )
 
 NOW = datetime(2026, 11, 21, 11, 5, tzinfo=UTC)
@@ -366,6 +367,18 @@ def test_what_staff_read_is_strict_when_it_is_checked(tmp_path: Path) -> None:
     own(tmp_path, "mail/card.txt.j2", "{{ nobody }}")
     with pytest.raises(TemplateBroken, match=r"mail/card\.txt\.j2, line 1"):
         Templates(tmp_path).render_strict("mail/card.txt.j2", {})
+
+
+def test_a_shops_templates_are_tried_before_they_are_needed(tmp_path: Path) -> None:
+    assert try_templates(composer()) == []
+    own(tmp_path, "mail/card.html.j2", "{{ nobody }}")
+    own(
+        tmp_path,
+        "mail/fr/hold.j2",
+        '{% extends "shipped/mail/fr/hold.j2" %}\n{% block leak %}{{ whta }}{% endblock %}',
+    )
+    faults = try_templates(composer(own=tmp_path))
+    assert [(f.name, f.line) for f in faults] == [("mail/card.html.j2", 1), ("mail/fr/hold.j2", 2)]
 
 
 def test_a_signature_is_rendered_strictly() -> None:
