@@ -37,7 +37,7 @@ def configuration(world: World, home: Path, **changes: dict[str, Any]) -> Config
             "password": world.market.password,
             "token_url": world.market.token_url,
             "service_url": world.market.service_url,
-            "timeout": 10,
+            "timeout": 30,
         },
         "imap": {
             "host": world.mail.host,

@@ -51,7 +51,7 @@ class TlsMode(StrEnum):
     TLS = "tls"
     STARTTLS = "starttls"
     PLAIN = "plain"
-    """No protection: only to an address of this machine, and never with a sign-in."""
+    """No protection: only to an address of this machine, which is made sure of before signing in."""
 
 
 class SignIn(StrEnum):
@@ -97,8 +97,6 @@ class SmtpSettings:
             raise ValueError("the SMTP host is empty or holds a blank")
         if not re.fullmatch(r"[\x21-\x7e]+", self.helo):
             raise ValueError("the EHLO name must be ASCII without blanks")
-        if self.security is TlsMode.PLAIN and self.sign_in is not SignIn.NONE:
-            raise ValueError('security = "plain" would send the sign-in in clear: use tls')
         if self.sign_in is not SignIn.NONE and not self.user:
             raise ValueError("an SMTP sign-in needs a user")
         if min(self.timeout, self.final_timeout, self.total_timeout, self.idle) <= 0:

@@ -522,7 +522,6 @@ async def test_content_the_transport_would_spoil_is_refused_here() -> None:
     [
         {"host": ""},
         {"host": "smtp.example.org\r\nX"},
-        {"security": TlsMode.PLAIN},
         {"user": ""},
         {"timeout": 0.0},
         {"helo": "a b"},
@@ -748,13 +747,9 @@ async def test_a_wrong_password_is_tried_once_and_the_mail_waits(
 
 
 async def test_a_mechanism_that_is_offered_but_not_had_leads_to_the_next() -> None:
-    """Over a scripted peer, so the settings' ban on passwords in clear is stepped around."""
-    settings = SmtpSettings(host="127.0.0.1", security=TlsMode.PLAIN, sign_in=SignIn.NONE)
     acts = {"AUTH": [say("504 5.5.4 no PLAIN today"), say("334 UGFzc3dvcmQ6")]}
     async with SmtpPeer(acts, offers=["AUTH PLAIN LOGIN"]) as peer:
-        object.__setattr__(settings, "port", peer.port)
-        object.__setattr__(settings, "sign_in", SignIn.PASSWORD)
-        object.__setattr__(settings, "user", SHOP)
+        settings = SmtpSettings(host="127.0.0.1", port=peer.port, security=TlsMode.PLAIN, user=SHOP)
         submission = SmtpSubmission(settings, secret=a_secret(PASSWORD))
         assert isinstance(await submission.submit(SHOP, RELAY, MAIL), Accepted)
         assert (await submission.check()).endswith("signed in (PLAIN)")
@@ -766,13 +761,10 @@ async def test_a_mechanism_that_is_offered_but_not_had_leads_to_the_next() -> No
 
 
 async def test_a_server_that_repeats_the_auth_line_does_not_leak_it() -> None:
-    settings = SmtpSettings(host="127.0.0.1", security=TlsMode.PLAIN, sign_in=SignIn.NONE)
     blob = base64.b64encode(f"\0{SHOP}\0{PASSWORD}".encode()).decode()
     acts = {"AUTH": [say(f"500 unknown command: AUTH PLAIN {blob}")] * 2}
     async with SmtpPeer(acts, offers=["AUTH PLAIN"]) as peer:
-        object.__setattr__(settings, "port", peer.port)
-        object.__setattr__(settings, "sign_in", SignIn.PASSWORD)
-        object.__setattr__(settings, "user", SHOP)
+        settings = SmtpSettings(host="127.0.0.1", port=peer.port, security=TlsMode.PLAIN, user=SHOP)
         submission = SmtpSubmission(settings, secret=a_secret(PASSWORD))
         outcome = await submission.submit(SHOP, RELAY, MAIL)
         with pytest.raises(SubmissionUnavailable) as caught:
