@@ -82,7 +82,10 @@ class Headers:
         if value.isascii():
             self._lines.append(_folded(name, value))
         else:
-            self._lines.append(f"{name}: {_encoded(value, len(name) + 2)}")
+            # `Re: ` stays readable: not every reader decodes before it looks for the mark.
+            mark = "Re: " if value.startswith("Re: ") else ""
+            encoded = _encoded(value.removeprefix(mark), len(name) + 2 + len(mark))
+            self._lines.append(f"{name}: {mark}{encoded}")
 
     def raw(self, name: str, value: str) -> None:
         """A structured value that is ASCII already and short, written as it is."""

@@ -97,6 +97,10 @@ def test_a_mail_of_the_thread_answers_its_first_one() -> None:
     assert len(mail.keys()) == len({h.lower() for h in mail})
 
 
+def test_the_answer_mark_is_not_encoded() -> None:
+    assert raw_header(filed(), "Subject").startswith("Re: =?utf-8?q?Colis")
+
+
 def test_the_first_mail_stands_bare_under_the_phantom_root() -> None:
     mail = parsed(filed(thread=FIRST))
     assert mail["Subject"] == SAMPLE_THREAD.subject
