@@ -51,7 +51,7 @@ class TlsMode(StrEnum):
     TLS = "tls"
     STARTTLS = "starttls"
     PLAIN = "plain"
-    """No protection: only to an address of this machine, which is made sure of before signing in."""
+    """No protection: only to an address of this machine, made sure of before signing in."""
 
 
 class SignIn(StrEnum):
