@@ -100,7 +100,7 @@ class RelayMail:
         if answer.address is not None:
             return Ready(answer.address)
         if lease.state(ctx.clock()) is LeaseState.EXPIRED and lease.confirmed_at is not None:
-            facts = {"confirmed": ctx.local(lease.confirmed_at)}
+            facts = {"confirmed": ctx.stamp(lease.confirmed_at)}
             return Blocked(HoldReason.ADDRESS_EXPIRED, facts)
         return Blocked(HoldReason.NO_ADDRESS, {"answer": answer.status})
 

@@ -116,7 +116,7 @@ class Closing:
             row.status, row.closed_at, row.settled_at = Status.OPEN, None, None
             tx.note("discussion reopened", discussion=row.id)
             if reply is not None:
-                add_outcome(reply, Done(DoneKind.REOPENED, {"at": ctx.local(tx.now)}))
+                add_outcome(reply, Done(DoneKind.REOPENED, {"at": ctx.stamp(tx.now)}))
 
     async def next_due(self) -> datetime | None:
         """When the next ready close is due."""
@@ -228,7 +228,7 @@ class Closing:
                     )
                 else:
                     await self._trouble(
-                        row, HoldReason.CLOSE_GAVE_UP, {"since": ctx.local(row.created_at)}
+                        row, HoldReason.CLOSE_GAVE_UP, {"since": ctx.stamp(row.created_at)}
                     )
             case CloseAnswer.NOT_FOUND:
                 await self._trouble(row, HoldReason.CLOSE_NOT_FOUND)

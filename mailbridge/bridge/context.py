@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from structlog.typing import FilteringBoundLogger
 
 from mailbridge.config.models import Account, Language
+from mailbridge.domain.command import Vocabulary
 from mailbridge.domain.identity import Identity, NameKind
 from mailbridge.domain.routing import ReplyAddresses
 from mailbridge.journal.journal import Journal, Tenure
@@ -68,10 +69,14 @@ class Context:
         """The seller's zone, for everything a person reads."""
         return ZoneInfo(self.config.timezone)
 
-    def local(self, moment: datetime) -> str:
-        """A moment as staff read it: `23/11 à 10:02` in French, `23/11 10:02` in English."""
-        at = " à " if self.language is Language.FR else " "
-        return moment.astimezone(self.zone).strftime(f"%d/%m{at}%H:%M")
+    def stamp(self, moment: datetime) -> str:
+        """A moment as a notice's fact: ISO 8601 in the seller's zone; templates word it."""
+        return moment.astimezone(self.zone).isoformat(timespec="minutes")
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The commands of this account, with the words its configuration adds."""
+        return Vocabulary.default().with_words(self.config.replies.commands)
 
     def is_staff(self, address: str) -> bool:
         """Whether this is one of the configured staff identities."""
@@ -83,7 +88,10 @@ class Context:
         return next(found, "")
 
     def frame(self, text: str, customer: str) -> str:
-        """The answer within the shop's greeting and signature, as the customer reads it."""
+        """The answer within the shop's greeting and signature, as the customer reads it.
+
+        Raises TemplateBroken.
+        """
         replies = self.config.replies
         return self.composer.frame(
             text, greeting=replies.greeting, signature=replies.signature, customer=customer

@@ -179,7 +179,7 @@ class Dispatch:
         delivery.reply_text = words[:300]
         step = _RETRIES[min(delivery.attempts, len(_RETRIES)) - 1]
         delivery.due_at = tx.now + timedelta(minutes=step)
-        facts = {"reply": words, "since": self._ctx.local(since)}
+        facts = {"reply": words, "since": self._ctx.stamp(since)}
         if tx.now - since >= _GIVE_UP_AFTER:
             await self._hold(tx, delivery, HoldReason.SUBMISSION_GAVE_UP, facts)
         elif tx.now - since >= _TELL_AFTER:
@@ -228,7 +228,7 @@ class Dispatch:
             async with ctx.write() as tx:
                 delivery = await tx.deliveries.get(row.id)
                 if delivery is not None and delivery.state == row.state:
-                    facts = {"since": ctx.local(delivery.submitted_at or delivery.created_at)}
+                    facts = {"since": ctx.stamp(delivery.submitted_at or delivery.created_at)}
                     reason = HoldReason.UNRECORDED
                     await self._tell(tx, delivery, NoticeKind.TROUBLE, reason, facts)
 

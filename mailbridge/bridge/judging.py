@@ -22,6 +22,8 @@ from mailbridge.domain.verdict import Accept, Case, Colleague, Hold, Ignore, Wai
 from mailbridge.domain.wording import clean_line
 from mailbridge.journal.tables import CopyRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
+from mailbridge.mail.outgoing import check_outgoing
+from mailbridge.mail.rendering import TemplateBroken
 
 __all__ = ["Judging", "release_code"]
 
@@ -99,7 +101,13 @@ class Judging:
         zone = ctx.zone
         capabilities = ctx.marketplace.capabilities
         account = await tx.account()
-        verbs = {c.verb for c in commands}
+        sends = bool(reply.text.strip()) and Verb.NOTE not in {c.verb for c in commands}
+        fault, leak = findings.fault, ""
+        if sends and fault is None:
+            try:
+                leak = await self._leak(tx, reply)
+            except TemplateBroken as error:
+                fault = HoldReason.TEMPLATE_BROKEN, {"name": error.name, "what": str(error)}
         return Case(
             now=tx.now.astimezone(zone),
             sender=clean_line(reply.sender),
@@ -108,8 +116,8 @@ class Judging:
             references=frozenset(reply.references.split()),
             text=reply.text,
             has_commands=bool(commands),
-            sends=bool(reply.text.strip()) and Verb.NOTE not in verbs,
-            fault=findings.fault,
+            sends=sends,
+            fault=fault,
             automatic=findings.automatic,
             maybe_automatic=findings.maybe_automatic,
             is_staff=ctx.is_staff(reply.sender) or reply.evidence == "code",
@@ -126,8 +134,21 @@ class Judging:
             text_max=capabilities.text_max,
             attachments=findings.attachment_names,
             attachment_limit=findings.attachment_limit,
-            leak=findings.leak,
+            leak=leak,
         )
+
+    async def _leak(self, tx: Transaction, reply: ReplyRow) -> str:
+        """The last check of what would leave, frame included; empty for a clean text."""
+        ctx = self._ctx
+        discussion = await tx.discussions.get(reply.discussion)
+        text = ctx.frame(reply.text, discussion.customer if discussion else "")
+        held = [
+            r
+            for r in await tx.replies.of_discussion(reply.discussion)
+            if r.code_until is not None and r.code_until > tx.now
+        ]
+        codes = [release_code(ctx, r) for r in held]
+        return check_outgoing(text, ctx.identity, codes, ctx.vocabulary) or ""
 
     async def _colleagues(self, tx: Transaction, reply: ReplyRow) -> list[Colleague]:
         others: list[Colleague] = []

@@ -66,7 +66,7 @@ class Obeying:
         if Verb.NOTE in verbs:
             add_outcome(reply, Done(DoneKind.NOTED))
         if reply.released_by:
-            facts = {"by": reply.released_by, "at": self._ctx.local(tx.now)}
+            facts = {"by": reply.released_by, "at": self._ctx.stamp(tx.now)}
             add_outcome(reply, Done(DoneKind.RELEASED, facts))
         if sends:
             await self._replace_held(tx, reply)

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from mailbridge.bridge.context import Context
 from mailbridge.domain.attachment import attachment_fault
-from mailbridge.domain.command import Command, Held, Parsed, Verb, Vocabulary, parse
+from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.wording import clean_line, text_hash
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.mail.authored import authored_part, sendable_attachments
 from mailbridge.mail.automatic import Automatic, MaybeAutomatic, automatic
 from mailbridge.mail.incoming import IncomingMail, UnreadableMail, read_mail
-from mailbridge.mail.outgoing import check_outgoing
 from mailbridge.mail.port import Fetched, MailboxSession
 from mailbridge.mail.trust import Evidence, TrustRules, origin
 
@@ -49,7 +48,6 @@ class Findings:
     maybe_automatic: str = ""
     attachment_names: str = ""
     attachment_limit: str = ""
-    leak: str = ""
     attachments: tuple[tuple[str, str, bytes], ...] = field(default=(), repr=False)
 
     @property
@@ -70,7 +68,6 @@ class Findings:
             "maybe_automatic": self.maybe_automatic,
             "attachment_names": self.attachment_names,
             "attachment_limit": self.attachment_limit,
-            "leak": self.leak,
         }
         return json.dumps(kept, ensure_ascii=False)
 
@@ -96,7 +93,7 @@ class Reader:
             submission_hosts=trust.submission_hosts,
             own_domains=tuple(sorted(own)),
         )
-        self._vocabulary = Vocabulary.default().with_words(ctx.config.replies.commands)
+        self._vocabulary = ctx.vocabulary
 
     def origin(self, mail: IncomingMail, in_sent: bool) -> Evidence:
         """What proves that this mail is from where it says."""
@@ -150,6 +147,8 @@ class Reader:
         async with ctx.read() as tx:
             messages = await tx.discussions.messages(discussion.id)
         written = authored_part(mail, [m.text for m in messages])
+        if not written.complete:
+            return replace(found, fault=(HoldReason.UNREADABLE, {"what": "length"}))
         read = parse(written.text, self._vocabulary, echoed=written.echoed)
         if isinstance(read, Held):
             return replace(found, fault=(read.reason, read.facts), text=written.text)
@@ -161,17 +160,13 @@ class Reader:
         sizes = [(f.name, len(f.data)) for f in files]
         limits = ctx.marketplace.capabilities.outgoing_attachments
         names, limit = attachment_fault(sizes, limits) or ("", "")
-        leak = check_outgoing(read.text_without_commands, ctx.identity, (), self._vocabulary)
         return replace(
             found,
             text=read.text_without_commands,
             commands=json.dumps([_as_json(c) for c in read.commands], ensure_ascii=False),
             attachment_names=clean_line(names, 300),
             attachment_limit=limit,
-            leak=leak or "",
-            attachments=()
-            if names
-            else tuple((f.name, f.content_type, f.data) for f in files),
+            attachments=() if names else tuple((f.name, f.content_type, f.data) for f in files),
         )
 
     def _unavailable(self, read: Parsed) -> Fault | None:

@@ -82,13 +82,13 @@ class Receipts:
         done: list[Done] = []
         for row in rows:
             if row.submitted_at is not None and row.state != DeliveryState.CANCELLED:
-                done.append(Done(DoneKind.SENT, {"at": ctx.local(row.submitted_at)}))
+                done.append(Done(DoneKind.SENT, {"at": ctx.stamp(row.submitted_at)}))
             if row.state == DeliveryState.RECORDED and row.recorded_at is not None:
-                done.append(Done(DoneKind.RECORDED, {"at": ctx.local(row.recorded_at)}))
+                done.append(Done(DoneKind.RECORDED, {"at": ctx.stamp(row.recorded_at)}))
         return done
 
     def _closing(self, row: ClosingRow) -> Done | None:
-        at = {"at": self._ctx.local(row.asked_at or row.created_at)}
+        at = {"at": self._ctx.stamp(row.asked_at or row.created_at)}
         match ClosingState(row.state):
             case ClosingState.CLOSED:
                 already = row.answer == CloseAnswer.ALREADY_CLOSED

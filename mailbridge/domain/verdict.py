@@ -126,10 +126,12 @@ def judge(case: Case) -> Verdict:
         reason, facts = case.fault
         return Hold(reason, facts)
     if case.was_lying_in_sent:
-        return Hold(HoldReason.FOUND_IN_SENT, {"date": _day(case.written_at)}, code=True)
+        return Hold(HoldReason.FOUND_IN_SENT, {"date": case.written_at.isoformat()}, code=True)
     if case.now - case.written_at > case.max_age:
         days = str(case.max_age.days)
-        return Hold(HoldReason.TOO_OLD, {"date": _day(case.written_at), "days": days}, code=True)
+        return Hold(
+            HoldReason.TOO_OLD, {"date": case.written_at.isoformat(), "days": days}, code=True
+        )
     if not case.text.strip() and not case.has_commands:
         return Hold(HoldReason.NO_TEXT)
     if case.maybe_automatic:
@@ -165,7 +167,7 @@ def _colleagues(case: Case) -> Hold | None:
     for other in case.others:
         near = abs(case.written_at - other.written_at) <= _TWIN_TIME
         if near and other.answers == case.answers and nearly_equal(case.text, other.text):
-            return Hold(HoldReason.NEAR_DUPLICATE, {"at": _minute(other.written_at)}, code=True)
+            return Hold(HoldReason.NEAR_DUPLICATE, {"at": other.written_at.isoformat()}, code=True)
     for other in case.others:
         if (
             other.sender.lower() != case.sender.lower()
@@ -173,7 +175,7 @@ def _colleagues(case: Case) -> Hold | None:
             and not (case.references & other.message_ids)
             and case.answers not in other.message_ids
         ):
-            facts = {"who": other.name or other.sender, "at": _minute(other.written_at)}
+            facts = {"who": other.name or other.sender, "at": other.written_at.isoformat()}
             return Hold(HoldReason.COLLEAGUE_ANSWERED, facts, code=True)
     return None
 
@@ -187,11 +189,3 @@ def nearly_equal(one: str, two: str) -> bool:
         return False
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=True)
     return matcher.quick_ratio() > 0.95 and matcher.ratio() > 0.95
-
-
-def _day(moment: datetime) -> str:
-    return moment.strftime("%d/%m/%Y")
-
-
-def _minute(moment: datetime) -> str:
-    return moment.strftime("%d/%m %H:%M")
