@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,8 @@ import pytest
 from aiohttp import web
 
 from mailbridge.marketplace.cdiscount.errors import fault_error, scrub
+from mailbridge.marketplace.cdiscount.reading import inflate
+from mailbridge.marketplace.cdiscount.wire import Wire
 from mailbridge.marketplace.port import (
     ContractError,
     CredentialsError,
@@ -220,6 +223,13 @@ async def test_what_the_service_says_is_scrubbed(service: ScriptedService) -> No
     assert str(caught.value) == "Jeton … (…) du vendeur …, client … sur deux lignes"
 
 
+async def test_what_a_fault_says_is_scrubbed(service: ScriptedService) -> None:
+    said = f"Seller Boutique ({LOGIN}) is unknown to z@clemarche.com"
+    with pytest.raises(TransientError, match=r"Seller … \(…\) is unknown to …") as caught:
+        await order_call(service, fault("s:Unknown", said))
+    no_secret_in(caught.value)
+
+
 def test_a_short_login_does_not_eat_holes_into_words() -> None:
     assert scrub("abaissé à bas", ["ab"]) == "abaissé à bas"
 
@@ -385,6 +395,21 @@ async def test_a_service_that_is_not_there_was_surely_not_reached() -> None:
     assert not caught.value.sent
 
 
+async def test_a_connection_that_is_never_made_sends_nothing() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # takes the TLS hello and says nothing
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    wire = Wire(timeout=0.3)
+    with pytest.raises(TransientError) as caught:
+        await wire.post(f"https://127.0.0.1:{port}/", b"<x/>", action='"x"')
+    await wire.aclose()
+    server.close()
+    assert not caught.value.sent
+
+
 async def test_a_connection_cut_in_the_answer_may_have_done_it(service: ScriptedService) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": XML, "Content-Length": "5000"})
@@ -447,6 +472,17 @@ async def test_a_gzip_bomb_is_not_unpacked(service: ScriptedService) -> None:
     with pytest.raises(ContractError, match="once unpacked"):
         await order_call(service, bomb, size_limit=1_000_000)
     assert time.perf_counter() - begin < 2
+
+
+def test_unpacking_stops_at_the_limit_and_not_after_it() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ContractError):
+            inflate(bomb, "gzip", 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

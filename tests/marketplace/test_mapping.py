@@ -309,6 +309,14 @@ def test_the_autumn_hour_is_told_by_the_messages_around_it() -> None:
     ]
 
 
+def test_a_first_message_may_be_some_milliseconds_older_than_its_discussion() -> None:
+    body = thread(
+        created="2019-10-27T03:00:00.005", messages=message("?", time="2019-10-27T02:59:59.99")
+    )
+    [one] = claims(body, context=Context(utc("2019-10-28T00:00:00"))).discussions
+    assert one.messages[0].sent_at == utc("2019-10-27T01:59:59.990")
+
+
 def test_line_ends_become_one_kind() -> None:
     [one] = claims(thread(messages=message("a&#xD;\nb&#xD;c\nd"))).discussions
     assert one.messages[0].text == "a\nb\nc\nd"

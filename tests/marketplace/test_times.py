@@ -113,6 +113,15 @@ def test_a_filter_leaves_out_no_instant_of_its_window(
     assert low <= stored <= high
 
 
+def test_a_filter_leaves_out_no_instant_of_the_night_that_has_an_hour_twice() -> None:
+    night = [utc("2019-10-26T23:00:00") + n * timedelta(minutes=5) for n in range(49)]
+    for first, begin in enumerate(night):
+        for last, end in enumerate(night[first:], start=first):
+            low, high = filter_bounds(begin, end)
+            for instant in night[first : last + 1]:
+                assert low <= instant.astimezone(PARIS).replace(tzinfo=None) <= high
+
+
 @given(INSTANTS)
 def test_a_filter_is_written_to_the_second_and_hardly_wider_than_asked(begin: datetime) -> None:
     low, high = filter_bounds(begin, begin + timedelta(hours=3))
