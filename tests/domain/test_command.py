@@ -225,7 +225,6 @@ def test_amounts_are_exact(text: str, amount: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    # fmt: off
     [
         "1.234",
         "12,505",
@@ -246,7 +245,6 @@ def test_amounts_are_exact(text: str, amount: str) -> None:
         "99999999",
         "douze",
     ],
-    # fmt: on
 )
 def test_an_amount_with_two_readings_or_none_is_refused(text: str) -> None:
     assert held(f"!geste {text}").reason is HoldReason.BAD_ARGUMENT
