@@ -27,7 +27,7 @@ from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.routing import Elsewhere, Envelope, Faulty, NotOurs, ReplyTo, route
 from mailbridge.journal.tables import AttachmentRow, CopyRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
-from mailbridge.mail.automatic import Bounce, bounce
+from mailbridge.mail.automatic import Bounce, BounceAction, bounce
 from mailbridge.mail.incoming import IncomingMail, UnreadableMail, read_headers, read_mail
 from mailbridge.mail.port import Fetched, MailboxSession, SpecialUse
 
@@ -207,7 +207,8 @@ class Intake:
     ) -> None:
         ctx = self._ctx
         if where.short == PROBE_SHORT:
-            batch.probes.append((watched, head, self._reader.origin(head, watched.is_sent).words))
+            proven, words = self._reader.origin(head, watched.is_sent)
+            batch.probes.append((watched, head, words if proven else ""))
             return
         async with ctx.read() as tx:
             discussion = await tx.discussions.by_short(where.short)
@@ -362,9 +363,11 @@ class Intake:
 
     async def _keep_bounce(self, tx: Transaction, told: Bounce) -> None:
         """A DSN counts only if it names a mail we really sent: bounces are easily forged."""
+        if told.action is not BounceAction.FAILED or told.message_id is None:
+            return
         delivery = await tx.deliveries.by_mail(told.message_id)
-        if delivery is not None and told.failed:
-            note_bounce(tx, delivery, told.words)
+        if delivery is not None:
+            note_bounce(tx, delivery, told.diagnostic or told.status)
             self._ctx.bells.outgoing.set()
 
     async def _keep_submitted(self, tx: Transaction, message_id: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mailbridge.bridge.context import Context
+from mailbridge.config.models import Language
 from mailbridge.domain.attachment import attachment_fault
 from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
 from mailbridge.domain.notice import HoldReason
@@ -20,7 +21,7 @@ from mailbridge.mail.authored import authored_part, sendable_attachments
 from mailbridge.mail.automatic import Automatic, MaybeAutomatic, automatic
 from mailbridge.mail.incoming import IncomingMail, UnreadableMail, read_mail
 from mailbridge.mail.port import Fetched, MailboxSession
-from mailbridge.mail.trust import Evidence, TrustRules, origin
+from mailbridge.mail.trust import TrustRules, origin
 
 __all__ = ["Findings", "Reader"]
 
@@ -87,17 +88,20 @@ class Reader:
         trust = ctx.config.trust
         own = {ctx.config.mailbox.address.rpartition("@")[2], ctx.config.smtp.host}
         self._rules = TrustRules(
+            staff=frozenset(s.address.lower() for s in ctx.config.staff),
             sent_copy=trust.sent_copy,
-            authserv_ids=trust.authserv_ids,
+            authserv_ids=frozenset(trust.authserv_ids),
             exchange_internal=trust.exchange_internal,
-            submission_hosts=trust.submission_hosts,
-            own_domains=tuple(sorted(own)),
+            submission_hosts=frozenset(trust.submission_hosts),
+            own_domains=frozenset(own),
         )
+        self._french = ctx.language is Language.FR
         self._vocabulary = ctx.vocabulary
 
-    def origin(self, mail: IncomingMail, in_sent: bool) -> Evidence:
-        """What proves that this mail is from where it says."""
-        return origin(mail, in_sent=in_sent, rules=self._rules)
+    def origin(self, mail: IncomingMail, in_sent: bool) -> tuple[bool, str]:
+        """Whether it is proven that this mail is from where it says, and why (not), in words."""
+        evidence = origin(mail, in_sent=in_sent, rules=self._rules)
+        return evidence.proof is not None, evidence.why(self._french)
 
     async def read(
         self,
@@ -112,12 +116,12 @@ class Reader:
 
         Raises MailboxError.
         """
-        evidence = self.origin(head, is_sent)
+        proven, words = self.origin(head, is_sent)
         found = Findings(
             in_sent=is_sent,
-            level=1 if evidence.proven else 0,
-            evidence=evidence.words if evidence.proven else "",
-            why="" if evidence.proven else evidence.words,
+            level=1 if proven else 0,
+            evidence=words if proven else "",
+            why="" if proven else words,
         )
         limit = self._ctx.config.replies.max_mail_bytes
         if fetched.size > limit:
