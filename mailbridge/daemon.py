@@ -10,7 +10,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,20 +18,22 @@ from pathlib import Path
 
 import structlog
 
+from mailbridge.adapters import (
+    composer_for,
+    identity_for,
+    language_of,
+    mailbox_for,
+    marketplace_for,
+    submission_for,
+)
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.filing import FolderBusy
-from mailbridge.config.models import Account, AuthMethod, Config, Server
+from mailbridge.config.models import Account, Config
 from mailbridge.config.secret import Secret, SecretError
-from mailbridge.domain.identity import Identity
 from mailbridge.domain.routing import ReplyAddresses
 from mailbridge.journal.journal import Journal, JournalError, TenureLost
-from mailbridge.mail.compose import Composer, SellerPages
-from mailbridge.mail.imap import ImapMailbox, ImapSettings
 from mailbridge.mail.port import MailboxError, MailboxRefused, MailboxSignIn
-from mailbridge.mail.rendering import Templates
-from mailbridge.mail.smtp import SignIn, SmtpSettings, SmtpSubmission, TlsMode
-from mailbridge.marketplace.cdiscount.adapter import CdiscountMarketplace
 from mailbridge.marketplace.port import (
     CredentialsError,
     MarketplaceError,
@@ -41,7 +43,10 @@ from mailbridge.marketplace.port import (
 from mailbridge.ops.redaction import Redactor
 from mailbridge.ops.supervisor import Trouble, type_only
 
-__all__ = ["Bridges", "bridges", "classify", "identity_keys", "submission_for"]
+__all__ = ["KEY_FILE", "Bridges", "bridges", "classify", "identity_keys", "journal_url"]
+
+KEY_FILE = "identity.key"
+"""In the state directory, unless the configuration names a key elsewhere."""
 
 _SIGN_IN_PAUSE = 600.0
 """Seconds between tries with refused credentials: more often would lock the account out."""
@@ -72,9 +77,8 @@ async def bridges(
     redactor = redactor or Redactor()
     keys = await identity_keys(config)
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    url = config.journal or f"sqlite+aiosqlite:///{config.state_dir / 'journal.sqlite3'}"
     async with AsyncExitStack() as stack:
-        journal = await Journal.open(url, clock=clock)
+        journal = await Journal.open(journal_url(config), clock=clock)
         stack.push_async_callback(journal.close)
         accounts: dict[str, AccountBridge] = {}
         for name, account in config.accounts.items():
@@ -97,54 +101,17 @@ async def _context(
     clock: Callable[[], datetime],
 ) -> Context:
     layout = account.mailbox
-    language = account.language or config.language
-    domain = layout.id_domain or f"mb.{layout.address.rpartition('@')[2]}"
-    identity = Identity(keys, account=name, domain=domain)
-    market = account.marketplace
-    composer = Composer(
-        Templates(config.templates_dir),
-        identity,
-        account=name,
-        mailbox_address=layout.address,
-        mailbox_name=next(iter(account.shop_names), ""),
-        language=language,
-        timezone=account.timezone,
-        pages=SellerPages.of_cdiscount(market.seller_url),
-        replies_on=account.replies.enabled,
-        closed_folder=layout.closed_folder if layout.close_by_move else "",
-    )
+    identity = identity_for(name, account, keys)
     return Context(
         name=name,
         config=account,
-        language=language,
+        language=language_of(config, account),
         tenure=await journal.take(name, owner),
         journal=journal,
-        marketplace=CdiscountMarketplace(
-            login=market.login,
-            password=reading(market.password, redactor),
-            token_url=market.token_url,
-            service_url=market.service_url,
-            clock=clock,
-            wsdl=market.wsdl,
-            shop_names=account.shop_names,
-            partner=market.partner,
-            timeout=market.timeout.total_seconds(),
-        ),
-        mailbox=ImapMailbox(
-            ImapSettings(
-                host=account.imap.host,
-                user=account.imap.user or layout.address,
-                port=account.imap.port,
-                security=account.imap.security,
-                auth=account.imap.auth,
-                timeout=account.imap.timeout.total_seconds(),
-                idle=account.imap.idle,
-                ca_file=account.imap.ca_file,
-            ),
-            _sign_in_secret(account.imap, redactor),
-        ),
+        marketplace=marketplace_for(account, redactor, clock),
+        mailbox=mailbox_for(account, redactor),
         submission=submission_for(account.smtp, layout.address, redactor),
-        composer=composer,
+        composer=composer_for(config, name, account, identity),
         identity=identity,
         addresses=ReplyAddresses(
             identity,
@@ -157,39 +124,9 @@ async def _context(
     )
 
 
-def submission_for(server: Server, address: str, redactor: Redactor) -> SmtpSubmission:
-    """The adapter for one configured SMTP server; `address` is its user where none is named."""
-    signs_in = server.auth is not AuthMethod.NONE
-    return SmtpSubmission(
-        SmtpSettings(
-            host=server.host,
-            port=getattr(server, "port", None),
-            security=TlsMode(server.security),
-            sign_in=SignIn(server.auth),
-            user=(server.user or address) if signs_in else "",
-            ca_file=server.ca_file,
-            timeout=server.timeout.total_seconds(),
-        ),
-        secret=_sign_in_secret(server, redactor) if signs_in else None,
-    )
-
-
-def _sign_in_secret(server: Server, redactor: Redactor) -> Callable[[], Awaitable[str]]:
-    secret = server.password if server.auth is AuthMethod.PASSWORD else server.token
-    if secret is None:
-        raise SecretError(f"{server.host}: no secret to sign in with")
-    return reading(secret, redactor)
-
-
-def reading(secret: Secret, redactor: Redactor) -> Callable[[], Awaitable[str]]:
-    """Reads the secret anew each time it is asked for, and has the log leave it out."""
-
-    async def read() -> str:
-        value = await secret.read()
-        redactor.learn(value)
-        return value
-
-    return read
+def journal_url(config: Config) -> str:
+    """Where the journal is, as SQLAlchemy wants it; may hold a password."""
+    return config.journal or f"sqlite+aiosqlite:///{config.state_dir / 'journal.sqlite3'}"
 
 
 async def identity_keys(config: Config) -> tuple[bytes, ...]:
@@ -200,7 +137,7 @@ async def identity_keys(config: Config) -> tuple[bytes, ...]:
     """
     if config.key is not None:
         return tuple(line.encode() for line in await config.key.read_lines())
-    path = config.state_dir / "identity.key"
+    path = config.state_dir / KEY_FILE
     if not path.exists():
         await asyncio.to_thread(_make_key, path)
     lines = await Secret.from_toml({"file": str(path)}).read_lines()

@@ -19,9 +19,10 @@ from zoneinfo import ZoneInfo
 import httpx
 import structlog
 
+from mailbridge.adapters import submission_for
 from mailbridge.bridge.operations import OperationRefused, Operations
 from mailbridge.config.models import Config
-from mailbridge.daemon import Bridges, bridges, classify, submission_for
+from mailbridge.daemon import Bridges, bridges, classify
 from mailbridge.mail.port import Submission
 from mailbridge.ops.alert import Alerts, AlertSettings
 from mailbridge.ops.control import Answer, CommandFailed, ControlServer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -73,6 +74,7 @@ class Operations:
             "reply_mode": ctx.config.mailbox.reply_mode,
             "reply_mode_proven": proof.reply_mode == ctx.config.mailbox.reply_mode,
             "evidence_of_origin": proof.origin,
+            "probe": asdict(proof),
             "seen_until": sweeps,
             "counts": tally,
             "held": [

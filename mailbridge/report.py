@@ -1,0 +1,307 @@
+"""What commands have found, on a terminal: for operators, in English, at 80 columns.
+
+The rule: colour repeats what a word says already, so that nothing is lost in a pipe, a log or to
+a colour-blind eye. All values are shown as text and never as markup; moments are shown in this
+machine's zone. What is shown is what `bridge.operations` and `checkup` give; nothing is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from mailbridge.checkup.finding import Finding, State
+
+__all__ = ["show_check", "show_discussion", "show_status"]
+
+Answer = Mapping[str, Any]
+
+_COLOURS = {
+    State.OK: "green",
+    State.INFO: "cyan",
+    State.WARN: "yellow",
+    State.BAD: "bold red",
+}
+_WORDS = {State.OK: "ok", State.INFO: "info", State.WARN: "warn", State.BAD: "BAD"}
+_TROUBLED = ("waiting", "failed")
+"""States of a part that does not work at this moment."""
+
+
+def show_check(findings: Sequence[Finding], console: Console) -> None:
+    """Everything that was found, part by part, and a line that sums it up."""
+    width = max((len(f.what) for f in findings), default=0)
+    for part, group in groupby(findings, key=lambda f: f.part):
+        _title(console, part)
+        table = _grid(5, min(width, 20))
+        for one in group:
+            words = Text(one.words)
+            if one.way_out:
+                words.append(f"\n-> {one.way_out}", style="bold" if one.bad else "")
+            table.add_row(Text(_WORDS[one.state], _COLOURS[one.state]), Text(one.what), words)
+        _show(console, table)
+    counted = {state: sum(f.state is state for f in findings) for state in State}
+    bad, warned = counted[State.BAD], counted[State.WARN]
+    _line(console)
+    if bad:
+        summary = f"{_count(bad, 'thing')} must be mended"
+        _line(console, summary + (f", {_count(warned, 'warning')}" if warned else ""), "bold red")
+    elif warned:
+        _line(console, f"works, with {_count(warned, 'warning')}", "yellow")
+    else:
+        _line(console, "all is well", "green")
+
+
+def show_status(answer: Answer, console: Console, quiet: bool) -> bool:
+    """How everything stands; True if something needs a person.
+
+    That is: an account paused, a reply held, a dispatch held or uncertain, a mail set aside, a
+    part that does not work at this moment. With `quiet` nothing is printed.
+    """
+    parts = answer["parts"]
+    troubled = [p for p in parts if p["state"] in _TROUBLED]
+    needy = [a for a in answer["accounts"] if _needs_a_person(a)]
+    if quiet:
+        return bool(troubled or needy)
+    for account in answer["accounts"]:
+        _show_account(account, console)
+    if parts:
+        _title(console, "parts")
+        table = _grid(8, max(len(p["name"]) for p in parts))
+        for part in parts:
+            bad = part["state"] in _TROUBLED
+            state = Text(part["state"], "bold red" if bad else "green")
+            words = f"since {_moment(part['since'])}"
+            if bad:
+                words += f": {part['error']}"
+                if part["retry_at"]:
+                    words += f"; next try {_moment(part['retry_at'])}"
+            table.add_row(state, Text(part["name"]), Text(words))
+        _show(console, table)
+    else:
+        _line(console)
+        _line(console, "the daemon is not running: this is what the journal says", "yellow")
+    _line(console)
+    if troubled or needy:
+        _line(console, "something needs attention", "bold red")
+    else:
+        _line(console, "nothing needs attention", "green")
+    return bool(troubled or needy)
+
+
+def _needs_a_person(account: Answer) -> bool:
+    waiting = (account["held"], account["stuck"], account["set_aside"])
+    return account["paused"] is not None or any(waiting)
+
+
+def _show_account(account: Answer, console: Console) -> None:
+    name = account["account"]
+    _title(console, name)
+    facts = _grid(18)
+    if account["paused"] is not None:
+        why = Text(f"PAUSED: {account['paused']}", "bold red")
+        facts.add_row(Text("replies"), why.append(f"\n-> mailbridge resume {name}", ""))
+    else:
+        facts.add_row(Text("replies"), Text("on" if account["replies"] else "off"))
+    proven = "proven" if account["reply_mode_proven"] else "not proven: mailbridge check"
+    facts.add_row(Text("reply mode"), Text(f"{account['reply_mode']}, {proven}"))
+    facts.add_row(
+        Text("evidence of origin"), Text(account["evidence_of_origin"] or "none seen so far")
+    )
+    seen = (f"{kind} {_moment(at)}" for kind, at in account["seen_until"].items() if at)
+    facts.add_row(Text("marketplace read"), Text(", ".join(seen) or "not yet"))
+    for table, states in account["counts"].items():
+        tally = ", ".join(f"{count} {_plain(state)}" for state, count in sorted(states.items()))
+        facts.add_row(Text(table), Text(tally or "none"))
+    _show(console, facts)
+    _show_waiting(
+        console,
+        "held: nothing was sent; an agent answers the notice in the thread, or release it",
+        ("discussion", "reply", "why"),
+        ((h["discussion"], h["reply"], _plain(h["reason"])) for h in account["held"]),
+        "mailbridge show / release DISCUSSION",
+    )
+    _show_waiting(
+        console,
+        "sent, perhaps: not recorded by the marketplace, or refused",
+        ("discussion", "reply", "state and the server's last words"),
+        (
+            (s["discussion"], s["reply"], f"{_plain(s['state'])}: {s['words']}".rstrip(": "))
+            for s in account["stuck"]
+        ),
+        "mailbridge show / resend DISCUSSION",
+    )
+    _show_waiting(
+        console,
+        "set aside: these mails could not be filed",
+        ("discussion", "mail", "why"),
+        ((s["discussion"], s["mail"], s["error"]) for s in account["set_aside"]),
+        "mailbridge retry [DISCUSSION], once it is mended",
+    )
+
+
+def _show_waiting(
+    console: Console,
+    title: str,
+    heads: tuple[str, ...],
+    rows: Iterable[tuple[str, ...]],
+    way_out: str,
+) -> None:
+    rows = list(rows)
+    if not rows:
+        return
+    _line(console)
+    _line(console, f"  {len(rows)} {title}", "bold red")
+    _show(console, _listing(heads, rows))
+    _line(console, f"  -> {way_out}")
+
+
+def show_discussion(answer: Answer, console: Console) -> None:
+    """All that is known of one discussion, without the words anybody wrote."""
+    _title(console, f"{answer['discussion']} ({answer['account']})")
+    facts = _grid(18)
+    lease = answer["lease"]
+    if answer["lease_confirmed_at"]:
+        lease = f"{lease}, confirmed {_moment(answer['lease_confirmed_at'])}"
+    for name, value in (
+        ("marketplace number", answer["id"]),
+        ("kind", _plain(answer["kind"])),
+        ("status", answer["status"]),
+        ("order", answer["order"] or "none"),
+        ("thread", f"{answer['mails']} mails in {answer['folder']}"),
+        ("relay address", lease),
+    ):
+        facts.add_row(Text(name), Text(str(value)))
+    _show(console, facts)
+    _section(
+        console,
+        "messages",
+        ("at", "author", "key"),
+        ((_moment(m["at"]), m["author"], m["key"]) for m in answer["messages"]),
+    )
+    _section(
+        console,
+        "replies",
+        ("at", "reply", "state", "from, evidence, commands"),
+        (
+            (_moment(r["at"]), r["reply"], _state(r["state"], r["reason"]), _about(r))
+            for r in answer["replies"]
+        ),
+    )
+    _section(
+        console,
+        "deliveries",
+        ("submitted", "reply", "state", "recorded, tries, the server's last words"),
+        (
+            (
+                _moment(d["submitted_at"]),
+                f"{d['reply']} #{d['number']}" if d["number"] else d["reply"],
+                _plain(d["state"]),
+                _joined(
+                    f"recorded {_moment(d['recorded_at'])}" if d["recorded_at"] else "",
+                    _count(d["attempts"], "try", "tries"),
+                    d["words"],
+                ),
+            )
+            for d in answer["deliveries"]
+        ),
+    )
+    _section(
+        console,
+        "closings",
+        ("state", "tries", "the marketplace's answer"),
+        (
+            (_plain(c["state"]), str(c["attempts"]), _plain(c["answer"]) or "-")
+            for c in answer["closings"]
+        ),
+    )
+    _section(
+        console,
+        "events",
+        ("at", "what", "about"),
+        (
+            (_moment(e["at"]), e["what"], _joined(e["subject"], e["detail"]))
+            for e in answer["events"]
+        ),
+    )
+
+
+def _state(state: str, reason: str) -> str:
+    return f"{_plain(state)}: {_plain(reason)}" if reason else _plain(state)
+
+
+def _about(reply: Answer) -> str:
+    commands = ", ".join(reply["commands"])
+    return _joined(reply["from"], reply["evidence"], f"commands: {commands}" if commands else "")
+
+
+def _section(
+    console: Console, title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]
+) -> None:
+    rows = list(rows)
+    if rows:
+        _title(console, title)
+        _show(console, _listing(heads, rows))
+
+
+# --- the parts of a page ------------------------------------------------------------------------
+
+
+def _grid(*widths: int) -> Table:
+    """Columns of these widths, and one for words that takes the rest of the line."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for width in widths:
+        table.add_column(width=width, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    table.expand = True
+    return table
+
+
+def _listing(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    """As wide as its words, the last column wrapped, headed by small words."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for head in heads:
+        table.add_column(Text(head), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _title(console: Console, words: str) -> None:
+    _line(console)
+    _line(console, words, "bold")
+
+
+def _show(console: Console, what: RenderableType) -> None:
+    # `soft_wrap` of the console is for lines; tables wrap in their columns.
+    console.print(Padding(what, (0, 0, 0, 2)), soft_wrap=False)
+
+
+def _line(console: Console, words: str = "", style: str = "") -> None:
+    console.print(Text(words, style), soft_wrap=False)
+
+
+def _moment(text: str | None) -> str:
+    """An ISO 8601 moment in this machine's zone; a dash for none."""
+    if not text:
+        return "-"
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _plain(name: str) -> str:
+    """A word of our vocabulary, as one says it: `not_proven` is `not proven`."""
+    return name.replace("_", " ")
+
+
+def _joined(*words: str) -> str:
+    return "; ".join(word for word in words if word)
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
