@@ -112,7 +112,7 @@ class RelayMail:
         data = customer_mail(
             CustomerMail(
                 sender=sender,
-                sender_name=replies.sender_name,
+                sender_name=replies.sender_name or next(iter(ctx.config.shop_names), ""),
                 recipient=parcel.address,
                 subject=parcel.discussion.subject,
                 message_id=parcel.message_id,
