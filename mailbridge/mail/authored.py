@@ -18,7 +18,8 @@ from mailbridge.mail.quotes import QUOTE, without_quotes
 
 __all__ = ["Authored", "authored_part", "sendable_attachments"]
 
-_MAX_TEXT = 1_000_000
+_MAX_TEXT = 400_000
+_MAX_LINES = 10_000
 _MAX_KNOWN = 2_000_000
 _MAX_COMMANDS = 40
 
@@ -55,15 +56,16 @@ def authored_part(mail: IncomingMail, known_texts: Sequence[str] = ()) -> Author
     quoted, sound = False, True
     shown: frozenset[str] = frozenset()
     if mail.plain is not None and mail.plain.strip():
-        sound = len(mail.plain) <= _MAX_TEXT
-        rest = without_quotes(_cleaned(mail.plain[:_MAX_TEXT]), known.words)
+        lines, sound = _lines(mail.plain)
+        rest = without_quotes("\n".join(lines).replace(QUOTE, ""), known.words)
         plain, quoted = rest.text, rest.quoted
     if mail.html is not None and mail.html.strip():
         rendered = render(mail.html)
-        rest = without_quotes(_cleaned(rendered.text[:_MAX_TEXT], keep=QUOTE), known.words)
+        lines, whole = _lines(rendered.text)
+        rest = without_quotes("\n".join(lines), known.words)
         html, shown = rest.text, rendered.content_ids
         quoted = quoted or rest.quoted
-        sound = sound and rendered.sound
+        sound = sound and whole and rendered.sound
     text = html or plain or ""
     return Authored(
         text=text,
@@ -77,10 +79,12 @@ def authored_part(mail: IncomingMail, known_texts: Sequence[str] = ()) -> Author
     )
 
 
-def _cleaned(text: str, keep: str = "") -> str:
+def _lines(text: str) -> tuple[list[str], bool]:
+    """The text's lines, cleaned, and whether these are all of them."""
     # What ends a line for Python or for a reader must end one for us, or a command hides in it.
-    lines = (clean_text(line, _MAX_TEXT) for line in text.splitlines())
-    return "\n".join(line if keep else line.replace(QUOTE, "") for line in lines)
+    lines = text[:_MAX_TEXT].splitlines()
+    whole = len(text) <= _MAX_TEXT and len(lines) <= _MAX_LINES
+    return [clean_text(line, _MAX_TEXT) for line in lines[:_MAX_LINES]], whole
 
 
 def _agree(plain: str, html: str) -> bool:

@@ -30,9 +30,16 @@ from mailbridge.mail.flowed import unflow
 
 __all__ = ["Address", "Attachment", "IncomingMail", "UnreadableMail", "read_headers", "read_mail"]
 
-# `policy.default` parses every field by a grammar that raises on hostile input and is quadratic
-# in its length; this policy leaves fields raw, and `fields` reads them.
-_POLICY = Compat32(mangle_from_=False)
+
+class _Policy(Compat32):
+    """`policy.default` parses every field by a grammar that raises on hostile input and is
+    quadratic in its length; this one leaves fields as text, and `fields` reads them."""
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        return unfolded(value)
+
+
+_POLICY = _Policy(mangle_from_=False)
 # What the standard library was seen to raise on mails made to break it.
 _FAULTS = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError)
 
