@@ -23,12 +23,14 @@ from mailbridge.mail.quotes import QUOTE
 
 __all__ = ["MAX_HTML", "Rendered", "render"]
 
-MAX_HTML = 3_000_000
+MAX_HTML = 2_000_000
 """Characters; what lies behind is not read."""
 _NBSP = "\ue001"
 """Stands for a no-break space while rendering: the renderer would squeeze it away, and with it
 the blank lines of Word and the spaces before French signs."""
 _MAX_TAGS = 150_000
+_MAX_LEFT = 15_000
+"""Elements left without the quotes: the renderer's time is quadratic in those of one block."""
 _MAX_DEPTH = 240
 """libxml2 loses what is nested deeper than 255."""
 
@@ -58,6 +60,7 @@ def render(html: str) -> Rendered:
         tree = document_fromstring(source.encode("utf-8", "replace"), parser=parser)
         sound = sound and not _too_deep(tree)
         _take_out(tree)
+        sound = _shortened(tree) and sound
         shown = frozenset(_content_ids(tree))
         _prepare(tree)
         # libxml2 cuts a tree at 255 levels, so the recursion in there is bounded as well.
@@ -167,6 +170,14 @@ def _take_out(tree: HtmlElement) -> None:
             _replace(element, QUOTE)
         else:
             waiting.extend(reversed(element))
+
+
+def _shortened(tree: HtmlElement) -> bool:
+    """Cut off what lies behind the last element that is read; True if nothing does."""
+    beyond = next(islice(tree.iter(etree.Element), _MAX_LEFT, None), None)
+    if beyond is not None:
+        _cut(beyond)
+    return beyond is None
 
 
 def _is_quote(element: HtmlElement, names: set[str], marker: str, style: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.domain.command import (
@@ -339,6 +339,7 @@ def test_two_copies_of_a_command_compare_equal() -> None:
         alphabet=st.sampled_from("!# \n\tclosnteé*>_.€0123456789,\u00a0\u200b+=\"'"), max_size=200
     )
 )
+@settings(deadline=None)
 def test_whatever_is_written_no_command_stays_in_the_text(text: str) -> None:
     read = parse(text)
     if isinstance(read, Parsed):

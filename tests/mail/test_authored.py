@@ -181,7 +181,7 @@ _PIECES = st.lists(
 
 
 @given(pieces=_PIECES, known=st.lists(st.text(max_size=40), max_size=3))
-@settings(deadline=500)
+@settings(deadline=None)
 def test_nothing_is_invented_in_text(pieces: list[str], known: list[str]) -> None:
     text = "\n".join(pieces)
     came_in = {
@@ -210,7 +210,7 @@ def test_nothing_is_invented_in_text(pieces: list[str], known: list[str]) -> Non
         max_size=40,
     )
 )  # fmt: skip
-@settings(deadline=500)
+@settings(deadline=None)
 def test_no_html_breaks_the_reader(pieces: list[str]) -> None:
     html = "".join(pieces)
     assert isinstance(authored_part(html_mail(html)), Authored)
@@ -237,9 +237,9 @@ def test_no_html_breaks_the_reader(pieces: list[str]) -> None:
     ids=lambda text: repr(text[:12]),
 )
 def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     authored_part(plain_mail(text), ["!clos", "x " * 10_000])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,6 @@ def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
     ids=lambda html: repr(html[:14]),
 )
 def test_hostile_html_is_read_in_bounded_time(html: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     authored_part(html_mail(html))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

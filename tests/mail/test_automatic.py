@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.mail.automatic import (
@@ -257,6 +257,7 @@ def test_a_persons_words_about_a_bounce_are_no_bounce() -> None:
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_no_report_breaks_the_reader(data: bytes) -> None:
     status = b"\r\nAction: failed\r\nFinal-Recipient: " + data + b"\r\nStatus: " + data
     head = b"From: mailer-daemon@x.fr\r\nSubject: failure notice\r\n"

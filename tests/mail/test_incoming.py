@@ -238,9 +238,9 @@ def nested(levels: int) -> bytes:
     ids=range(11),
 )
 def test_a_bomb_is_refused_in_time(bomb: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert refused(bomb).reason is HoldReason.UNREADABLE
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,9 @@ def test_a_bomb_is_refused_in_time(bomb: bytes) -> None:
     ids=range(4),
 )  # fmt: skip
 def test_a_big_mail_is_read_in_time(big: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     read_mail(big)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def mixed(*parts: bytes, kind: bytes = b"mixed") -> IncomingMail:
@@ -367,7 +367,7 @@ def test_flowed_text_is_made_whole_and_commands_stay_alone(
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\r\n", b"\r\n\r\n", b": "]))
-@settings(deadline=500)
+@settings(deadline=None)
 def test_no_octets_raise_anything_else(data: bytes, join: bytes) -> None:
     for mail in (
         data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.mail.incoming import UnreadableMail, read_mail
@@ -292,6 +292,7 @@ def test_the_reason_is_told_in_words() -> None:
 
 
 @given(st.text(max_size=120), st.text(max_size=120))
+@settings(deadline=None)
 def test_no_field_breaks_the_judge(hop: str, results: str) -> None:
     safe = [t.replace("\r", "").replace("\n", "") for t in (hop, results)]
     data = (
