@@ -53,9 +53,11 @@ class Told:
 def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[Told]:
     """Give each listed message its identity, in the order listed.
 
+    An id listed twice (a page read while messages were added) is one message: the first stands.
     A known message that is not listed is left alone: the service was seen to show messages late
     and out of order, and nothing ever shown is taken back.
     """
+    listed = _without_repeats(listed)
     hashes = [text_hash(message.text) for message in listed]
     matched: dict[int, KnownMessage] = {}
     free = list(known)
@@ -86,6 +88,18 @@ def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[
         taken.add(key)
         told.append(Told(key, Change.NEW, message, hashes[index]))
     return told
+
+
+def _without_repeats(listed: Sequence[Message]) -> list[Message]:
+    kept: list[Message] = []
+    idents: set[str] = set()
+    for message in listed:
+        if message.ident:
+            if message.ident in idents:
+                continue
+            idents.add(message.ident)
+        kept.append(message)
+    return kept
 
 
 def _equal(old: KnownMessage, message: Message, digest: str) -> bool:

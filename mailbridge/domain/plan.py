@@ -21,12 +21,13 @@ _SKEW = timedelta(minutes=15)
 """How far the marketplace's clock may be behind ours when it records our reply."""
 
 _BOUNCE = re.compile(
-    r"The following addresses had permanent fatal errors|THIS IS A WARNING (?:MESSAGE )?ONLY"
+    r"The following addresses had permanent fatal errors"
     r"|Delivery Status Notification \(Failure\)|Undelivered Mail Returned to Sender",
     re.IGNORECASE,
 )
 """The relay's own bounces come back as messages of the discussion (sendmail's and Postfix's
-words, as integrators filter them)."""
+words, as integrators filter them). Not among them: "THIS IS A WARNING MESSAGE ONLY", sendmail's
+word on a mail it still tries to deliver; to send that one again would double it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def plan(
     when first seen waits for nobody.
     """
     told = reconcile(known.messages if known else (), listed.messages)
-    waiting_from = _waiting_from(listed)
+    waiting_from = _waiting_from([entry.message for entry in told])
     unmatched = list(dispatched)
     new: list[NewMessage] = []
     for position, entry in enumerate(told):
@@ -139,10 +140,10 @@ def plan(
     )
 
 
-def _waiting_from(listed: Discussion) -> int:
+def _waiting_from(messages: Sequence[Message]) -> int:
     """Index of the first message after the seller's last word."""
-    for index in range(len(listed.messages) - 1, -1, -1):
-        if listed.messages[index].author.kind is AuthorKind.SELLER:
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].author.kind is AuthorKind.SELLER:
             return index + 1
     return 0
 
