@@ -24,7 +24,7 @@ def attachment_fault(
     """(names, limit in figures) of what the channel would not take; files are (name, octets)."""
     allowed = limits.extensions
     if allowed is not None:
-        wrong = [n for n, _ in files if n.lower().rpartition(".")[2] not in allowed]
+        wrong = [n for n, _ in files if _ending(n) not in allowed]
         if wrong:
             return ", ".join(wrong), ", ".join(sorted(allowed))
     if limits.max_files is not None and len(files) > limits.max_files:
@@ -34,3 +34,8 @@ def attachment_fault(
         mega = limits.max_total_bytes / 1_000_000
         return ", ".join(n for n, _ in files), f"{total / 1_000_000:.1f} > {mega:.1f} Mo"
     return None
+
+
+def _ending(name: str) -> str:
+    _, dot, ending = name.lower().rpartition(".")
+    return ending if dot else ""

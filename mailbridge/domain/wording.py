@@ -14,6 +14,7 @@ __all__ = ["clean_line", "clean_text", "comparable", "fold_line", "text_hash"]
 
 _BREAKS = re.compile("\r\n|\r|\u2028|\u2029|\x85")
 _BLANKS = re.compile(r"\s+")
+_CUT = "\n[…]"
 _TAGS = re.compile(r"<[^<>]{1,200}>")
 
 
@@ -27,15 +28,15 @@ def _shown(char: str) -> bool:
 
 def clean_line(text: str, limit: int = 100) -> str:
     """One line for a header: no controls, blanks squeezed, at most `limit` characters."""
-    flat = _BLANKS.sub(" ", _BREAKS.sub(" ", text[: limit * 20]))
-    line = "".join(c for c in flat if _shown(c)).strip()
+    shown = "".join(c for c in text[: limit * 20] if c.isspace() or _shown(c))
+    line = _BLANKS.sub(" ", shown).strip()
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def clean_text(text: str, limit: int = 100_000) -> str:
     """Running text with `\\n` line ends, no controls but tab and newline, at most `limit` long."""
     kept = "".join(c for c in _BREAKS.sub("\n", text) if c in "\n\t" or _shown(c))
-    return kept if len(kept) <= limit else kept[:limit].rstrip() + "\n[…]"
+    return kept if len(kept) <= limit else kept[: limit - len(_CUT)].rstrip() + _CUT
 
 
 def fold_line(line: str) -> str:
@@ -47,12 +48,13 @@ def fold_line(line: str) -> str:
 def comparable(text: str) -> str:
     """A text as two copies of it are compared, whatever the relay did on its way.
 
-    NFKC, letter case, blanks, line ends, format characters and tags are all left out:
-    integrators match a reply that comes back on exactly this (see docs/cdiscount.md).
+    NFKC, letter case, blanks, line ends, tags and all that `clean_text` drops are left out (so
+    a text that shows nothing equals the empty one): integrators match a reply that comes back
+    on exactly this (see docs/cdiscount.md).
     """
     flat = unicodedata.normalize("NFKC", _TAGS.sub(" ", text)).casefold()
     return "".join(
-        c for c in flat if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc")
+        c for c in flat if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc", "Cs")
     )
 
 
