@@ -23,6 +23,7 @@ _TAG = 16  # base32 characters: 80 bits
 _NAME = re.compile(
     r"<?([mnr])\.([a-z]{2}-[0-9a-z]{1,16})\.([0-9a-z]{1,32})\.([a-z2-7]{16})@([^<>@\s]+)>?"
 )
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _ROUTE = re.compile(r"mb-([a-z]{2}-[0-9a-z]{1,16})-([a-z2-7]{16})")
 
 
@@ -50,9 +51,10 @@ def short_id(reference: str, prefix: str = "cd") -> str:
     """The thread's short id, such as `cd-3c2e7r`, unique for each reference.
 
     A decimal reference is written in base 32, so both Cdiscount APIs give the same thread; any
-    other is hashed. `prefix` is two letters for the marketplace's numbering.
+    other (a leading zero makes it another) is hashed. `prefix` is two letters for the
+    marketplace's numbering.
     """
-    if reference.isascii() and reference.isdigit() and len(reference) <= 18:
+    if _NUMBER.fullmatch(reference):
         number, digits = int(reference), ""
         while True:
             number, rest = divmod(number, 32)
