@@ -7,7 +7,7 @@ come, so nothing is held while that is worth waiting for.
 
 from __future__ import annotations
 
-import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,8 +28,9 @@ __all__ = [
 ]
 
 _TWIN_TIME = timedelta(minutes=10)
-_TWIN_LENGTH = 20_000
-"""Longer texts are compared for equality only: difflib is quadratic."""
+_TWIN_SHARE = 0.05
+_TWIN_EDITS = 100
+"""Nearly equal: fewer letters added and taken away than this share of both, and than this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,30 @@ def nearly_equal(one: str, two: str) -> bool:
     a, b = comparable(one), comparable(two)
     if a == b:
         return True
-    if max(len(a), len(b)) > _TWIN_LENGTH or min(len(a), len(b)) < 20:
+    if min(len(a), len(b)) < 20:
         return False
-    matcher = difflib.SequenceMatcher(None, a, b, autojunk=True)
-    return matcher.quick_ratio() > 0.95 and matcher.ratio() > 0.95
+    share = math.ceil(_TWIN_SHARE * (len(a) + len(b)))
+    return _edits_below(min(share, _TWIN_EDITS), a, b)
+
+
+def _edits_below(limit: int, a: str, b: str) -> bool:
+    """Whether fewer letters than `limit`, added or taken away, turn one text into the other.
+
+    The greedy walk of Myers (An O(ND) Difference Algorithm, 1986): on each diagonal of the two
+    texts, how far into `a` so many edits lead. Quick where texts are alike, and bounded by
+    `limit` where they are not; difflib is quadratic, or blind to frequent letters.
+    """
+    reached = {1: 0}
+    for edits in range(limit):
+        for diagonal in range(-edits, edits + 1, 2):
+            down = diagonal == -edits or (
+                diagonal != edits and reached[diagonal - 1] < reached[diagonal + 1]
+            )
+            x = reached[diagonal + 1] if down else reached[diagonal - 1] + 1
+            y = x - diagonal
+            while x < len(a) and y < len(b) and a[x] == b[y]:
+                x, y = x + 1, y + 1
+            reached[diagonal] = x
+            if x >= len(a) and y >= len(b):
+                return True
+    return False
