@@ -10,7 +10,8 @@ An API that records by itself uses the same states.
 Rules kept here:
 1. `submitting` is in the journal before the connection is used; found there after a crash it
    becomes `uncertain`, never `planned`.
-2. Only `deferred` (surely not sent) leads back to `planned`.
+2. Out of `submitting` only `deferred` (surely not sent) leads back to `planned`; what bounced
+   goes again once its address is renewed, what is held once a person releases it.
 3. `recorded` is the only proof of delivery, and may come from any state in which the mail may
    have left, late as it may be.
 4. A resend is a dispatch of its own; the old one ends as `resent`.
@@ -76,7 +77,6 @@ MACHINE: Machine[DeliveryState, DeliveryEvent] = Machine(
             _E.ACCEPTED: _S.SUBMITTED,
             _E.BOUNCE: _S.BOUNCED,
             _E.RESEND: _S.RESENT,
-            _E.CANCEL: _S.CANCELLED,
         },
         _S.BOUNCED: {_E.RENEW: _S.PLANNED, _E.HOLD: _S.HELD, _E.SEEN: _S.RECORDED},
         _S.HELD: {

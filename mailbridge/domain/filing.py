@@ -7,7 +7,7 @@ it, and only a mail that is provably absent is written again.
 
 Rules kept here:
 1. `writing` is in the journal before the first octet leaves.
-2. `writing` is left only by an answer (`stored`) or by evidence (`found`, `absent`).
+2. `writing` is left only by an answer (`stored`, `refused`) or by evidence (`found`, `absent`).
 3. `filed` is for ever: a mail an agent deleted afterwards is never filed again.
 4. A mail that fails again and again is set aside, and stops nobody else.
 """
