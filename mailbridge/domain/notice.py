@@ -139,6 +139,8 @@ class Notice:
     def from_json(cls, data: str) -> Notice:
         """Raises ValueError or KeyError for what `to_json` never wrote."""
         raw = json.loads(data)
+        if not isinstance(raw, dict):
+            raise ValueError("not a notice")
         return cls(
             kind=NoticeKind(raw["kind"]),
             reason=HoldReason(raw["reason"]) if raw["reason"] else None,
