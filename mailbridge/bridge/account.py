@@ -108,11 +108,13 @@ class AccountBridge:
         await self._after_adoption(alive)
         while True:
             due: list[datetime] = []
+            asked = ctx.bells.sweep.is_set()
             ctx.bells.sweep.clear()
             for kind, interval in every.items():
                 async with ctx.read() as tx:
                     last = await tx.discussions.seen_until(kind)
-                if last is None or ctx.clock() - last >= interval:
+                now = asked and kind is SweepKind.QUICK
+                if now or last is None or ctx.clock() - last >= interval:
                     last = ctx.clock()
                     await self.sweep.run(kind)
                 due.append(last + interval)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -26,13 +26,26 @@ from mailbridge.marketplace.port import Marketplace
 __all__ = ["Bells", "Context"]
 
 
+class Bell(asyncio.Event):
+    """Rung with `set`; rung twice it is heard once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+        """How often it was rung."""
+
+    def set(self) -> None:
+        self.times += 1
+        super().set()
+
+
 @dataclass(frozen=True, slots=True)
 class Bells:
-    """One flow tells another that there may be work; a bell rung twice is heard once."""
+    """One flow tells another that there may be work."""
 
-    filing: asyncio.Event = field(default_factory=asyncio.Event)
-    outgoing: asyncio.Event = field(default_factory=asyncio.Event)
-    sweep: asyncio.Event = field(default_factory=asyncio.Event)
+    filing: Bell = field(default_factory=Bell)
+    outgoing: Bell = field(default_factory=Bell)
+    sweep: Bell = field(default_factory=Bell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +69,20 @@ class Context:
     """Two letters before a short id: the numbering the reference comes from."""
     bells: Bells = field(default_factory=Bells)
 
-    def write(self) -> AbstractAsyncContextManager[Transaction]:
-        """A writing transaction on this account."""
-        return self.journal.write(self.tenure)
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        """A writing transaction on this account.
+
+        A bell rung in it is rung again once it is committed: whoever woke before that found
+        nothing to do, and would sleep on.
+        """
+        bells = (self.bells.filing, self.bells.outgoing)
+        before = [bell.times for bell in bells]
+        async with self.journal.write(self.tenure) as tx:
+            yield tx
+        for bell, times in zip(bells, before, strict=True):
+            if bell.times != times:
+                bell.set()
 
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """A reading transaction on this account."""

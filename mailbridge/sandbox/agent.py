@@ -388,7 +388,8 @@ class Agent:
 
     async def _submit(self, recipients: list[str], data: bytes) -> None:
         def work() -> None:
-            with smtplib.SMTP(*self._smtp_at, timeout=10) as server:
+            # Thunderbird greets with its address too; a name would have to be asked of DNS.
+            with smtplib.SMTP(*self._smtp_at, local_hostname="[127.0.0.1]", timeout=10) as server:
                 if self._tls is not None:
                     server.starttls(context=self._tls)
                 server.login(self._user, self._password)

@@ -87,6 +87,14 @@ class _KeywordMailboxes(MailboxSet):
         return _KeywordMailbox(self._content_cache, self._thread_cache)
 
 
+class _Config(Config):
+    """pymap asks DNS for this machine's name at every connection, which may take seconds."""
+
+    @property
+    def greeting(self) -> bytes:
+        return b"Server ready"
+
+
 class ImapServer:
     """Mailboxes of one provider. Use as `async with`; contents and port survive a restart."""
 
@@ -97,19 +105,23 @@ class ImapServer:
         clock: Clock,
         folders: Iterable[str] = FOLDERS,
         host: str = "127.0.0.1",
+        port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`accounts` maps login to password; `tls` makes it an IMAPS server."""
+        """`accounts` maps login to password; `tls` makes it an IMAPS server.
+
+        `port` 0: the system chooses one at the first start.
+        """
         self.clock = clock
         self.host = host
         self._accounts = dict(accounts)
         self._folders = tuple(folders)
         self._tls = tls
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         args = Namespace(passlib_cfg=None, proxy_protocol=None)
-        self._config = Config(
+        self._config = _Config(
             args,
             demo_data=False,
             demo_user="",
@@ -127,7 +139,7 @@ class ImapServer:
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start."""
+        """The port; 0 where the system has not chosen yet."""
         return self._port
 
     async def start(self) -> None:

@@ -96,12 +96,14 @@ class MailServer:
         hostname: str = "mail.maison-brindille.example",
         tls: ssl.SSLContext | None = None,
         retry_every: float = 0.2,
+        imap_port: int = 0,
+        smtp_port: int = 0,
     ) -> None:
         """`accounts` maps each mailbox address to its password; logins are addresses.
 
         `deliver` and `save_sent` replace the embedded IMAP server, which is then not started.
         `tls` offers (and asks for) STARTTLS on submission. `retry_every`, in seconds, is how soon
-        the relay is tried again after a temporary failure.
+        the relay is tried again after a temporary failure. Port 0: the system chooses.
         """
         self.clock = clock
         self.provider = provider
@@ -111,12 +113,12 @@ class MailServer:
         self.domains = {address.partition("@")[2] for address in self.accounts}
         self.imap: ImapServer | None = None
         if deliver is None:
-            self.imap = ImapServer(self.accounts, clock=clock, folders=folders)
+            self.imap = ImapServer(self.accounts, clock=clock, folders=folders, port=imap_port)
         self._deliver = deliver or self._into_imap
         self._save_sent = save_sent or self._into_sent
         self._rng = rng
         self._retry_every = retry_every
-        self.submission = _Submission(self, tls)
+        self.submission = _Submission(self, tls, smtp_port)
         self.submitted: list[ReceivedMail] = []
         """Every mail taken for submission, as it came."""
         self.delivered: list[Incoming] = []
@@ -369,9 +371,13 @@ class MailServer:
 class _Submission(SmtpServer):
     """The submission server of a `MailServer` (RFC 6409)."""
 
-    def __init__(self, provider: MailServer, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, provider: MailServer, tls: ssl.SSLContext | None, port: int) -> None:
         super().__init__(
-            hostname=provider.hostname, clock=provider.clock, users=provider.accounts, tls=tls
+            hostname=provider.hostname,
+            clock=provider.clock,
+            port=port,
+            users=provider.accounts,
+            tls=tls,
         )
         self._provider = provider
 
@@ -394,7 +400,8 @@ def lmtp_delivery(host: str, port: int) -> Deliver:
     """
 
     def send(incoming: Incoming) -> None:
-        with smtplib.LMTP(host, port) as session:
+        # Named, because smtplib would ask DNS for this machine's name, which may take seconds.
+        with smtplib.LMTP(host, port, local_hostname="[127.0.0.1]") as session:
             session.sendmail(incoming.sender, [incoming.mailbox], incoming.data)
 
     async def deliver(incoming: Incoming) -> None:

@@ -156,11 +156,15 @@ class SmtpServer:
         hostname: str,
         clock: Clock,
         host: str = "127.0.0.1",
+        port: int = 0,
         users: dict[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         size_limit: int = 30_000_000,
     ) -> None:
-        """`users` (login to password) makes AUTH necessary; `tls` offers STARTTLS."""
+        """`users` (login to password) makes AUTH necessary; `tls` offers STARTTLS.
+
+        `port` 0: the system chooses one at the first start.
+        """
         self.hostname = hostname
         self.clock = clock
         self.host = host
@@ -168,17 +172,17 @@ class SmtpServer:
         self._users = users
         self._tls = tls
         self._size_limit = size_limit
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
         self._dialogues: set[_Dialogue] = set()
 
     @property
     def port(self) -> int:
-        """The port; 0 before the first start."""
+        """The port; 0 where the system has not chosen yet."""
         return self._port
 
     async def start(self) -> None:
-        """Listen on the port of the last start, else on one the system chooses."""
+        """Listen; a restarted server keeps its port. Raises OSError if it is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._dialogue, self.host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]

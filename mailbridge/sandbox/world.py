@@ -46,6 +46,8 @@ class World:
         deliver: Deliver | None = None,
         save_sent: SaveSent | None = None,
         tls: ssl.SSLContext | None = None,
+        imap_port: int = 0,
+        smtp_port: int = 0,
     ) -> None:
         """`address` is the shared mailbox, and the sender registered at the marketplace.
 
@@ -72,6 +74,8 @@ class World:
             folders=folders,
             hostname=f"mail.{address.partition('@')[2]}",
             tls=tls,
+            imap_port=imap_port,
+            smtp_port=smtp_port,
         )
         self._stack = AsyncExitStack()
 
@@ -80,18 +84,20 @@ class World:
         name: str = "Service client",
         *,
         client: Client = Client.THUNDERBIRD,
+        address: str | None = None,
         imap: tuple[str, int] | None = None,
         files_sent_copy: bool | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Agent:
         """Somebody of the staff on the shared mailbox.
 
-        `imap` names another IMAP server (host, port) where delivery goes elsewhere.
+        `address` is the identity they write from, None: the mailbox's own. `imap` names another
+        IMAP server (host, port) where delivery goes elsewhere.
         `files_sent_copy`: None files one unless the provider does it.
         """
         provider = self.mail.provider
         return Agent(
-            address=self.address,
+            address=address or self.address,
             user=self.address,
             password=self.password,
             imap=imap or (self.mail.host, self.mail.imap_port),

@@ -1,0 +1,68 @@
+"""`mailbridge simulate`: a marketplace and a mailbox to point a daemon of your own at.
+
+It writes a complete configuration, says where, and stays up until interrupted; no daemon runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+
+from mailbridge.sandbox.hosting import Hosting, show_mail_settings
+from mailbridge.sandbox.stage import Stage, open_stage, until_interrupted
+from mailbridge.sandbox.telling import Teller
+
+__all__ = ["simulate"]
+
+
+async def simulate(console: Console, *, discussions: int, wsdl: str | None) -> int:
+    """Serve until interrupted; the exit code.
+
+    `discussions`: so many at the start, answered, closed and waiting ones mixed. `wsdl`: a folder
+    with the WSDL and XSD files to serve instead of the subset that comes with mailbridge.
+    """
+    teller = Teller(console)
+    folder = Path(wsdl) if wsdl else None
+    if folder is not None and not folder.is_dir():
+        teller.fail(f"--wsdl: {folder} is not a folder")
+        return 1
+    if discussions < 0:
+        teller.fail("--discussions: must be 0 or more")
+        return 1
+    code = await until_interrupted(_serve(teller, discussions, folder))
+    if code is None:
+        teller.say("\nStopped. The sandbox and its folder are gone.")
+        return 0
+    return code
+
+
+async def _serve(teller: Teller, discussions: int, wsdl: Path | None) -> int:
+    rng = Random()  # noqa: S311 - invented people
+    try:
+        async with open_stage(rng=rng, fixed_ports=True, wsdl=wsdl) as stage:
+            stage.world.cast.history(discussions)
+            _show(teller, stage, discussions)
+            await Hosting(stage, teller, rng).run(None, at_start=0)
+    except ValueError as error:
+        teller.fail(f"--wsdl: {error}")
+        return 1
+    return 0
+
+
+def _show(teller: Teller, stage: Stage, discussions: int) -> None:
+    world, path = stage.world, stage.settings.path
+    remark = f" ({stage.remark})" if stage.remark else ""
+    teller.say("[bold]mailbridge simulate[/]: a marketplace and a mailbox, and no daemon.\n")
+    teller.done(f"marketplace at {world.market.service_url}, {discussions} discussions")
+    teller.done(f"its WSDL at {world.market.wsdl_url}")
+    teller.done(f"mailbox of {world.address}: {stage.mailbox_server}{remark}")
+    teller.done(f"configuration: [bold]{path}[/]")
+    show_mail_settings(stage, teller)
+    teller.say("\nIn another terminal:\n")
+    teller.line(f"  mailbridge --config {path} check")
+    teller.line(f"  mailbridge --config {path} run")
+    teller.say(
+        "\nCustomers write now and then; Ctrl-C ends it, and removes the configuration with it.\n"
+    )
