@@ -6,18 +6,21 @@ mailbox, the relay and the marketplace's books are looked at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from mailbridge.bridge.account import AccountBridge
+from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.models import Config
-from mailbridge.daemon import bridges
+from mailbridge.daemon import KEY_FILE, bridges
 from mailbridge.sandbox.agent import SeenMail
+from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.world import World
 
@@ -75,6 +78,41 @@ class Shop:
         self.config = config
         self.bridge: AccountBridge
         self._swept = False
+        self._daemon = AsyncExitStack()
+
+    # --- mailbridge -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """A daemon on whatever journal and key lie in the state directory."""
+        built = await self._daemon.enter_async_context(bridges(self.config, clock=self.clock))
+        self.bridge = built.accounts["brindille"]
+        self._swept = False
+
+    async def stop(self) -> None:
+        """The daemon ends; journal and key stay."""
+        await self._daemon.aclose()
+
+    async def restart(self, *, lose_journal: bool = False, lose_key: bool = False) -> None:
+        """Another daemon, perhaps after a disk was lost."""
+        await self.stop()
+        home = self.config.state_dir
+        if lose_journal:
+            for path in home.glob("journal.sqlite3*"):
+                path.unlink()
+        if lose_key:
+            (home / KEY_FILE).unlink()
+        await self.start()
+
+    async def reconfigure(self, **changes: dict[str, Any]) -> None:
+        """The operator changes the account's sections and restarts the daemon."""
+        told = self.config.accounts["brindille"]
+        update = {
+            section: getattr(told, section).model_copy(update=values)
+            for section, values in changes.items()
+        }
+        accounts = {"brindille": told.model_copy(update=update)}
+        self.config = self.config.model_copy(update={"accounts": accounts})
+        await self.restart()
 
     async def settle(self, rounds: int = 3) -> None:
         """Let mailbridge do all it can do now."""
@@ -89,13 +127,75 @@ class Shop:
         self.clock.advance(timedelta(**time))
         await self.settle()
 
+    @property
+    def operations(self) -> Operations:
+        """What the operator may ask for."""
+        return Operations({"brindille": self.bridge})
+
+    # --- what is seen ---------------------------------------------------------------------------
+
     async def inbox(self, folder: str = "INBOX") -> list[SeenMail]:
-        """What lies in a folder of the shared mailbox."""
-        return await self.world.agent().mails(folder)
+        """What lies in a folder of the shared mailbox; nothing where there is no such folder."""
+        agent = self.world.agent()
+        return await agent.mails(folder) if folder in await agent.folders() else []
 
     async def notices(self, folder: str = "INBOX") -> list[SeenMail]:
         """Mails of mailbridge's own, oldest first."""
         return [m for m in await self.inbox(folder) if m.message["X-Mailbridge-Notice"]]
+
+    async def told(self, folder: str = "INBOX") -> list[str]:
+        """What the notices in a folder are about, such as `hold/not_proven`, oldest first."""
+        return [str(m.message["X-Mailbridge-Notice-Kind"]) for m in await self.notices(folder)]
+
+    async def notice(self, kind: str, folder: str = "INBOX") -> SeenMail:
+        """The newest notice of a kind; raises LookupError."""
+        found = [
+            m
+            for m in await self.notices(folder)
+            if str(m.message["X-Mailbridge-Notice-Kind"]) == kind
+        ]
+        if not found:
+            raise LookupError(f"no {kind} among {await self.told(folder)}")
+        return found[-1]
+
+    async def thread(self, discussion: BookedDiscussion, folder: str = "INBOX") -> list[SeenMail]:
+        """The messages of a discussion as filed, oldest first; notices are left out."""
+        return [
+            m
+            for m in await self.inbox(folder)
+            if m.message["X-Mailbridge-Discussion"] == str(discussion.id)
+            and m.message["X-Mailbridge-Message"]
+        ]
+
+    async def first(self, discussion: BookedDiscussion) -> SeenMail:
+        """The first message of a discussion, as it lies in the inbox."""
+        return (await self.thread(discussion))[0]
+
+    @property
+    def sent(self) -> list[str]:
+        """Every text that reached the marketplace's relay, oldest first."""
+        return [mail.text for mail in self.world.relay.accepted]
+
+    async def states(self, discussion: BookedDiscussion) -> dict[str, list[str]]:
+        """How the books stand: states of replies, deliveries and closings, oldest first."""
+        shown = await self.operations.show(str(discussion.id))
+        return {
+            name: [
+                f"held/{row['reason']}"
+                if row["state"] == "held" and row.get("reason")
+                else row["state"]
+                for row in shown[name]
+            ]
+            for name in ("replies", "deliveries", "closings")
+        }
+
+
+def code_in(notice: SeenMail) -> str:
+    """The one-time code a hold notice shows."""
+    codes: list[str] = re.findall(r"\b\d{6}\b", notice.text)
+    if not codes:
+        raise LookupError(f"no code in {notice.text!r}")
+    return codes[0]
 
 
 @asynccontextmanager
@@ -107,6 +207,8 @@ async def open_shop(
     rng = world.pop("rng", None) or Random(7)
     async with World(clock=clock, rng=rng, **world) as place:
         shop = Shop(place, clock, configuration(place, home, **(config or {})))
-        async with bridges(shop.config, clock=clock) as built:
-            shop.bridge = built.accounts["brindille"]
+        await shop.start()
+        try:
             yield shop
+        finally:
+            await shop.stop()

@@ -32,6 +32,9 @@ __all__ = ["Closing", "ask_to_close"]
 _RECORDING = timedelta(hours=72)
 """How long "the last answer is not yours" may be our own reply still on its way."""
 
+_BROKEN_ANSWERS = 5
+"""How often a close is asked for again after an answer that could not be read."""
+
 _CANCELLATION = timedelta(days=14)
 """How long a pending cancellation request is waited for."""
 
@@ -82,8 +85,9 @@ class Closing:
         await self._resume()
         await self._proceed()
         async with self._ctx.read() as tx:
-            due = await tx.closings.due()
-            to_reopen = await tx.discussions.to_reopen()
+            stopped = self._ctx.stands_still(await tx.account())
+            due = [] if stopped else await tx.closings.due()
+            to_reopen = [] if stopped else await tx.discussions.to_reopen()
         for row in due:
             await self._close(row)
         for discussion in to_reopen:
@@ -166,7 +170,14 @@ class Closing:
         except CredentialsError as error:
             await self._later(row, str(error))
             raise
-        except (RefusedError, NotAuthorizedError, ContractError) as error:
+        except ContractError as error:
+            # It may well be closed; asking again is harmless and the next answer may be whole.
+            if row.attempts < _BROKEN_ANSWERS:
+                await self._later(row, str(error))
+            else:
+                await self._trouble(row, HoldReason.MARKETPLACE_REFUSED, {"words": str(error)})
+            return
+        except (RefusedError, NotAuthorizedError) as error:
             await self._trouble(row, HoldReason.MARKETPLACE_REFUSED, {"words": str(error)})
             return
         await self._judge(row, answers.get(row.discussion, CloseAnswer.UNKNOWN))

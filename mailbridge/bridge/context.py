@@ -18,6 +18,7 @@ from mailbridge.domain.command import Vocabulary
 from mailbridge.domain.identity import Identity, NameKind
 from mailbridge.domain.routing import ReplyAddresses
 from mailbridge.journal.journal import Journal, Tenure
+from mailbridge.journal.tables import AccountRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.compose import Composer
 from mailbridge.mail.port import Mailbox, Submission
@@ -101,6 +102,10 @@ class Context:
     def vocabulary(self) -> Vocabulary:
         """The commands of this account, with the words its configuration adds."""
         return Vocabulary.default().with_words(self.config.replies.commands)
+
+    def stands_still(self, account: AccountRow) -> bool:
+        """Whether nothing may leave now: paused by the operator, or replies switched off."""
+        return account.paused_at is not None or not self.config.replies.enabled
 
     def is_staff(self, address: str) -> bool:
         """Whether this is one of the configured staff identities."""

@@ -46,8 +46,8 @@ class Dispatch:
         await self._resume()
         await self._renew_bounced()
         async with self._ctx.read() as tx:
-            account = await tx.account()
-            due = [] if account.paused_at else await tx.deliveries.due()
+            stopped = self._ctx.stands_still(await tx.account())
+            due = [] if stopped else await tx.deliveries.due()
         for row in due:
             await self._send(row)
         await self._report_unrecorded()

@@ -390,6 +390,8 @@ class Intake:
         row = await tx.discussions.by_short(short)
         if row is None or row.status == Status.CLOSED or row.wanted_folder == layout.closed_folder:
             return
+        if not ctx.config.replies.enabled:
+            return  # shadow mode: what people do with their mails is theirs
         row.folder = row.wanted_folder = layout.closed_folder
         filed = await tx.discussions.customer_messages_filed(row.id)
         await ask_to_close(tx, ctx, row, reply=None, customer_messages=filed, wait=False)

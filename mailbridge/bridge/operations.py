@@ -176,6 +176,7 @@ class Operations:
     async def release(self, discussion: str, reply: str | None = None) -> Answer:
         """Send what is held in a discussion (the newest, or the named reply), as it stood."""
         bridge, row = await self._find(discussion)
+        _may_leave(bridge)
         async with bridge.ctx.write() as tx:
             target = (
                 await tx.replies.get(reply)
@@ -196,6 +197,7 @@ class Operations:
     async def resend(self, discussion: str) -> Answer:
         """Send the newest unrecorded reply of a discussion again, after one last reading."""
         bridge, row = await self._find(discussion)
+        _may_leave(bridge)
         async with bridge.ctx.write() as tx:
             deliveries = await tx.deliveries.of_discussion(row.id)
             if not await bridge.obeying.resend(tx, deliveries):
@@ -205,6 +207,7 @@ class Operations:
     async def close(self, discussion: str) -> Answer:
         """Close a discussion without writing to the customer."""
         bridge, row = await self._find(discussion)
+        _may_leave(bridge)
         async with bridge.ctx.write() as tx:
             found = await tx.discussions.get(row.id)
             if found is None:
@@ -281,6 +284,14 @@ class Operations:
         raise OperationRefused(
             f"no discussion {discussion!r}; give the id at the end of a thread's subject, such as "
             "CD-3C2E7R, or the marketplace's number"
+        )
+
+
+def _may_leave(bridge: AccountBridge) -> None:
+    if not bridge.ctx.config.replies.enabled:
+        raise OperationRefused(
+            f"account {bridge.ctx.name}: replies are switched off (replies.enabled), "
+            "nothing is sent or closed"
         )
 
 
