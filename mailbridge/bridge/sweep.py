@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.uptake import ORDER, Uptake, known_discussion
+from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Discussion, Status
 from mailbridge.domain.history import KnownMessage
 from mailbridge.domain.plan import Dispatched, Known, plan
@@ -109,8 +110,10 @@ class Sweep:
             closed_after=begun_with - reach,
             progress=progress,
         )
-        async with ctx.write() as tx:
-            await tx.discussions.saw_until(kind, begun)
+        if "" not in listing.faults:
+            # With a whole list missing the window has not been seen, and is looked at again.
+            async with ctx.write() as tx:
+                await tx.discussions.saw_until(kind, begun)
         ctx.log.info(
             "sweep done",
             sweep=kind,
@@ -268,6 +271,7 @@ class Sweep:
                 else []
             )
             groups[row.id] = [row.id, *(s for s in sharing if s != row.id)]
+        # A dispatch that was sent again is matched last: the one that waits comes first.
         everything = sorted({i for ids in groups.values() for i in ids})
         by_discussion: dict[str, list[DeliveryRow]] = defaultdict(list)
         for start in range(0, len(everything), 400):
@@ -276,8 +280,10 @@ class Sweep:
         return {
             owner: [
                 Dispatched(d.id, d.text_hash, d.first_tried_at or d.created_at)
-                for i in ids
-                for d in by_discussion.get(i, ())
+                for d in sorted(
+                    (d for i in ids for d in by_discussion.get(i, ())),
+                    key=lambda d: d.state == DeliveryState.RESENT,
+                )
             ]
             for owner, ids in groups.items()
         }

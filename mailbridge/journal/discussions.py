@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.discussion import AuthorKind, Status
@@ -185,22 +185,29 @@ class Discussions:
         await self._session.merge(SweepRow(account=self._account, kind=kind, good_until=moment))
 
     async def prunable(self, before: datetime, limit: int = 200) -> Sequence[DiscussionRow]:
-        """Closed long ago and still with words in it."""
+        """Closed long ago and still with words in it, be it for the second time."""
         query = (
             select(DiscussionRow)
             .where(
                 DiscussionRow.account == self._account,
                 DiscussionRow.settled_at < before,
-                DiscussionRow.pruned_at.is_(None),
+                or_(
+                    DiscussionRow.pruned_at.is_(None),
+                    DiscussionRow.pruned_at < DiscussionRow.settled_at,
+                ),
             )
             .limit(limit)
         )
         return (await self._session.scalars(query)).all()
 
     async def prune(self, row: DiscussionRow, now: datetime) -> None:
-        """Clear the words and names of one discussion; identities and hashes stay."""
+        """Clear the words, names and addresses of one discussion; identities and hashes stay.
+
+        The order goes with the last discussion that is about it.
+        """
         row.title = row.customer = ""
         row.subject = f"({row.short.upper()})"
+        row.relay_address = row.relay_confirmed_at = None
         row.pruned_at = now
         await self._session.execute(
             update(MessageRow)
@@ -208,6 +215,7 @@ class Discussions:
             .values(text="", author_name="")
         )
         if row.order_number:
+            about = await self.of_order(row.order_number)
             order = await self.order(row.order_number)
-            if order is not None:
+            if order is not None and all(d.pruned_at is not None for d in about):
                 await self._session.delete(order)

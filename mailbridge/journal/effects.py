@@ -104,13 +104,15 @@ class Filings:
         self._session.add(row)
 
     async def forget_words(self, discussion: str) -> None:
-        """Retention: clear what notices said."""
-        await self._session.execute(
-            update(FilingRow)
-            .where(FilingRow.account == self._account, FilingRow.discussion == discussion)
-            .where(FilingRow.notice.is_not(None))
-            .values(notice="")
+        """Retention: clear what notices said, and what was said of a mail that failed."""
+        of_discussion = (
+            FilingRow.account == self._account,
+            FilingRow.discussion == discussion,
         )
+        await self._session.execute(
+            update(FilingRow).where(*of_discussion, FilingRow.notice.is_not(None)).values(notice="")
+        )
+        await self._session.execute(update(FilingRow).where(*of_discussion).values(error=""))
 
 
 class Deliveries:
@@ -197,11 +199,11 @@ class Deliveries:
         self._session.add(row)
 
     async def forget_words(self, discussion: str) -> None:
-        """Retention: clear the texts sent."""
+        """Retention: clear the texts sent, and where to."""
         await self._session.execute(
             update(DeliveryRow)
             .where(DeliveryRow.account == self._account, DeliveryRow.discussion == discussion)
-            .values(text="", reply_text="")
+            .values(text="", reply_text="", address=None)
         )
 
 

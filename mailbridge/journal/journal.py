@@ -8,7 +8,7 @@ holds the account: after a takeover the old owner's writes fail, whatever it bel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, Select, event, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -58,8 +58,6 @@ class Journal:
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._clock = clock
         self._writing = asyncio.Lock()
-        self.after_commit: Callable[[], Awaitable[None]] | None = None
-        """Called after each committed write; the crash tests stop the world here."""
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock) -> Journal:
@@ -109,21 +107,14 @@ class Journal:
 
         Raises TenureLost when the account has been taken over.
         """
-        async with self._writing:
-            async with self._sessions.begin() as session:
-                epoch = await session.scalar(
-                    select(AccountRow.epoch).where(AccountRow.name == tenure.account)
+        async with self._writing, self._sessions.begin() as session:
+            epoch = await session.scalar(_fence(tenure.account))
+            if epoch != tenure.epoch:
+                raise TenureLost(
+                    f"account {tenure.account}: another mailbridge has taken it over "
+                    f"(tenure {epoch}, ours was {tenure.epoch}); this one stops working on it"
                 )
-                if epoch != tenure.epoch:
-                    raise TenureLost(
-                        f"account {tenure.account}: another mailbridge has taken it over "
-                        f"(tenure {epoch}, ours was {tenure.epoch}); this one stops working on it"
-                    )
-                yield Transaction(
-                    session, tenure.account, tenure.owner, tenure.epoch, self._clock()
-                )
-            if self.after_commit is not None:
-                await self.after_commit()
+            yield Transaction(session, tenure.account, tenure.owner, tenure.epoch, self._clock())
 
     @asynccontextmanager
     async def read(self, account: str) -> AsyncIterator[Transaction]:
@@ -136,6 +127,13 @@ class Journal:
         await self._engine.dispose()
 
 
+def _fence(account: str) -> Select[int]:
+    # The shared lock keeps a takeover waiting until this transaction ends (PostgreSQL; without
+    # it an old owner could commit after the takeover). SQLite has no row locks and needs none:
+    # there a transaction that read before another's commit cannot write any more.
+    return select(AccountRow.epoch).where(AccountRow.name == account).with_for_update(read=True)
+
+
 def _on_sqlite_connect(connection: Any, _record: object) -> None:
     # WAL lets readers go on while a write is under way; FULL syncs at every commit, which is
     # the promise the whole product rests on. The driver must not begin by itself: see below.
@@ -144,6 +142,8 @@ def _on_sqlite_connect(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # What retention clears is overwritten, not just let go.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.execute("PRAGMA busy_timeout=10000")
     cursor.close()
 

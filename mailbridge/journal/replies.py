@@ -132,9 +132,26 @@ class Replies:
         )
 
     async def forget_words(self, discussion: str) -> None:
-        """Retention: clear what staff wrote."""
+        """Retention: clear what staff wrote, who they are, and files that nobody sent."""
+        replies = select(ReplyRow.id).where(
+            ReplyRow.account == self._account, ReplyRow.discussion == discussion
+        )
+        await self._session.execute(
+            delete(AttachmentRow).where(
+                AttachmentRow.account == self._account, AttachmentRow.reply.in_(replies)
+            )
+        )
         await self._session.execute(
             update(ReplyRow)
             .where(ReplyRow.account == self._account, ReplyRow.discussion == discussion)
-            .values(text="", sender_name="", facts="{}", findings="{}", commands="[]")
+            .values(
+                text="",
+                sender="",
+                sender_name="",
+                released_by="",
+                facts="{}",
+                findings="{}",
+                commands="[]",
+                outcome="[]",
+            )
         )

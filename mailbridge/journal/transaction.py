@@ -48,6 +48,8 @@ class Transaction:
         self._owner = owner
         self._epoch = epoch
         self.now = now
+        self.noted: list[str] = []
+        """What has been noted in this transaction."""
         self.discussions = Discussions(session, account)
         self.filings = Filings(session, account, now)
         self.replies = Replies(session, account)
@@ -77,6 +79,7 @@ class Transaction:
         self, what: str, *, discussion: str | None = None, subject: str = "", detail: str = ""
     ) -> None:
         """Add a line to the event log; `detail` holds words of ours only."""
+        self.noted.append(what)
         self._session.add(
             EventRow(
                 at=self.now,
@@ -117,6 +120,11 @@ class Transaction:
             .order_by(EventRow.id)
         )
         return list(await self._session.scalars(query))
+
+    async def event_count(self) -> int:
+        """How many lines the account's log has: unchanged means that nothing moved."""
+        query = select(func.count()).where(EventRow.account == self._account)
+        return await self._session.scalar(query) or 0
 
     async def flush(self) -> None:
         """Send pending rows, so that generated ids can be read."""

@@ -37,6 +37,7 @@ from pymap.parsing.specials.flag import (
     Wildcard,
 )
 from pymap.user import Passwords, UserMetadata
+from pysasl import SASLAuth
 from pysasl.hashing import Cleartext
 
 from mailbridge.sandbox.clock import Clock
@@ -87,8 +88,16 @@ class _KeywordMailboxes(MailboxSet):
         return _KeywordMailbox(self._content_cache, self._thread_cache)
 
 
+_MECHANISMS = SASLAuth.defaults()
+
+
 class _Config(Config):
-    """pymap asks DNS for this machine's name at every connection, which may take seconds."""
+    """pymap asks DNS for this machine's name at every connection, which may take seconds, and
+    searches all installed packages for sign-in mechanisms."""
+
+    @property
+    def tls_auth(self) -> SASLAuth:
+        return _MECHANISMS
 
     @property
     def greeting(self) -> bytes:

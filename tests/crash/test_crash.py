@@ -1,0 +1,183 @@
+"""Scenarios stopped at every journal write, on either side of it, and resumed.
+
+In the end everybody must see the same as if nothing had happened: the mailbox, the relay and the
+marketplace's books. Where a reply may have left when the power went, a person is asked, and what
+they decide leads to the same books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mailbridge.sandbox.smtp import DropAfterDot, Reply
+from mailbridge.sandbox.smtp import Stage as At
+from tests.crash.power import End, Fuse, Scenario, Stage
+from tests.shop import Shop
+
+
+async def three_discussions(shop: Shop) -> AsyncIterator[None]:
+    cast = shop.world.cast
+    cast.claim()
+    cast.order_question()
+    cast.offer_question()
+    yield
+
+
+async def a_back_fill(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.history(6)
+    yield
+
+
+async def a_reply(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.order_question()
+    yield
+    (mail,) = await shop.inbox()
+    await shop.world.agent().reply(mail, "Bonjour, votre colis part demain.")
+    yield
+
+
+async def a_reply_that_closes(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    (mail,) = await shop.inbox()
+    await shop.world.agent().reply(mail, "Bonjour, c'est réglé.\n!clos")
+    yield
+
+
+async def a_close_without_words(shop: Shop) -> AsyncIterator[None]:
+    discussion = shop.world.cast.claim()
+    shop.world.books.seller_writes(discussion, "Nous vous répondons ici.")
+    yield
+    await shop.world.agent().reply((await shop.inbox())[0], "!clos")
+    yield
+
+
+async def a_note(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    await shop.world.agent().reply((await shop.inbox())[0], "!note\nClient à rappeler lundi.")
+    yield
+
+
+async def held_and_released(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    (mail,) = await shop.inbox()
+    agent = shop.world.agent(files_sent_copy=False)
+    await agent.reply(mail, "Bonjour, voici notre réponse.")
+    yield
+    shop.clock.advance(timedelta(minutes=2))
+    yield
+    (notice,) = await shop.notices()
+    code = notice.message["X-Mailbridge-Notice"] and _code(notice.text)
+    await agent.reply(notice, f"!envoyer {code}")
+    yield
+
+
+async def a_command_mistyped(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    (mail,) = await shop.inbox()
+    agent = shop.world.agent()
+    await agent.reply(mail, "Bonjour, c'est réglé.\n!colse")
+    yield
+    shop.clock.advance(timedelta(minutes=1))
+    await agent.reply(mail, "Bonjour, c'est réglé pour de bon.\n!clos")
+    yield
+
+
+async def the_customer_comes_back(shop: Shop) -> AsyncIterator[None]:
+    discussion = shop.world.cast.claim()
+    yield
+    await shop.world.agent().reply((await shop.inbox())[0], "Voilà.\n!clos")
+    yield
+    shop.clock.advance(timedelta(hours=1))
+    shop.world.books.customer_writes(discussion, "Merci, mais il manque une vis.")
+    yield
+
+
+async def a_server_that_is_busy(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    (mail,) = await shop.inbox()
+    await shop.world.agent().reply(mail, "Bonjour, un instant.")
+    shop.world.mail.submission.faults.once(Reply(At.RCPT, "451 4.3.2 try later"))
+    yield
+    shop.clock.advance(timedelta(minutes=5))
+    yield
+
+
+async def an_answer_lost_after_the_dot(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    (mail,) = await shop.inbox()
+    await shop.world.agent().reply(mail, "Bonjour, c'est parti.\n!clos")
+    shop.world.mail.submission.faults.once(DropAfterDot(kept=True))
+    yield
+
+
+async def a_question_turned_claim(shop: Shop) -> AsyncIterator[None]:
+    question = shop.world.cast.order_question()
+    yield
+    shop.clock.advance(timedelta(hours=1))
+    shop.world.books.turn_into_claim(question)
+    yield
+
+
+SCENARIOS: dict[str, Scenario] = {
+    f.__name__: f
+    for f in (
+        three_discussions,
+        a_back_fill,
+        a_reply,
+        a_reply_that_closes,
+        a_close_without_words,
+        a_note,
+        held_and_released,
+        a_command_mistyped,
+        the_customer_comes_back,
+        a_server_that_is_busy,
+        an_answer_lost_after_the_dot,
+        a_question_turned_claim,
+    )
+}
+
+SLICES = 4
+"""Each scenario's stops are dealt out to so many tests, for runs on several cores."""
+
+
+def _code(text: str) -> str:
+    return next(w for w in text.split() if w.isdigit() and len(w) == 6)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(SLICES))
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_resuming_after_a_cut_ends_like_never_stopping(
+    name: str, part: int, tmp_path: Path
+) -> None:
+    scenario = SCENARIOS[name]
+    whole = Fuse()
+    expected = await Stage(tmp_path / "whole", whole).play(scenario)
+    stops = [(at, phase) for at in range(1, whole.writes + 1) for phase in whole.worth(at)]
+    assert len(stops) > whole.writes > 2
+    for at, phase in stops[part::SLICES]:
+        home = tmp_path / f"{at}-{phase}"
+        end = await Stage(home, Fuse(at, phase)).play(scenario)
+        _compare(end, expected, f"{name} stopped {phase} write {at} ({whole.what[at]})")
+
+
+def _compare(end: End, expected: End, where: str) -> None:
+    assert end.relay == expected.relay, where
+    assert end.books == expected.books, where
+    assert not [mail for mail, times in end.mails.items() if times > 1], where
+    # A person may be asked about a reply that may have left, or need not be asked any more.
+    assert _settled(end) == _settled(expected), where
+
+
+def _settled(end: End) -> set[tuple[str, str]]:
+    return {mail for mail in end.mails if "trouble/" not in mail[1]}
