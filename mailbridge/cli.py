@@ -173,7 +173,7 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             if arguments.json:
                 _print_json(answer)
             else:
-                console.print(", ".join(f"{k}: {v}" for k, v in answer.items()))
+                console.print(", ".join(f"{k}: {v}" for k, v in answer.items()), markup=False)
             return OK
 
 
@@ -228,7 +228,9 @@ async def _offline(config: Config) -> AsyncIterator[Operations]:
 async def _check(loaded: Loaded, arguments: argparse.Namespace, console: Console) -> int:
     from mailbridge.checkup import check
 
-    findings = await check(loaded, account=arguments.account, probe=arguments.probe)
+    quiet = arguments.json or not console.is_terminal
+    with contextlib.nullcontext() if quiet else console.status("trying each part"):
+        findings = await check(loaded, account=arguments.account, probe=arguments.probe)
     if arguments.json:
         _print_json([f.as_json() for f in findings])
     else:

@@ -30,21 +30,25 @@ _COLOURS = {
     State.BAD: "bold red",
 }
 _WORDS = {State.OK: "ok", State.INFO: "info", State.WARN: "warn", State.BAD: "BAD"}
+_WHAT = 18
+"""Characters: the longest name of a thing that is tried, `evidence of origin`."""
 _TROUBLED = ("waiting", "failed")
 """States of a part that does not work at this moment."""
 
 
 def show_check(findings: Sequence[Finding], console: Console) -> None:
     """Everything that was found, part by part, and a line that sums it up."""
-    width = max((len(f.what) for f in findings), default=0)
     for part, group in groupby(findings, key=lambda f: f.part):
         _title(console, part)
-        table = _grid(5, min(width, 20))
+        table = _grid(5, _WHAT)
         for one in group:
-            words = Text(one.words)
+            # Key paths are longer than the column: they get a line of their own.
+            short = len(one.what) <= _WHAT
+            words = Text(one.words if short else f"{one.what}\n{one.words}")
             if one.way_out:
                 words.append(f"\n-> {one.way_out}", style="bold" if one.bad else "")
-            table.add_row(Text(_WORDS[one.state], _COLOURS[one.state]), Text(one.what), words)
+            what = Text(one.what if short else "")
+            table.add_row(Text(_WORDS[one.state], _COLOURS[one.state]), what, words)
         _show(console, table)
     counted = {state: sum(f.state is state for f in findings) for state in State}
     bad, warned = counted[State.BAD], counted[State.WARN]

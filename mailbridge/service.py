@@ -142,6 +142,8 @@ async def _told(answers: AsyncIterator[Answer]) -> AsyncIterator[Answer]:
     try:
         async for answer in answers:
             yield answer
+    except OperationRefused as error:
+        raise CommandFailed(str(error)) from None
     except Exception as error:
         raise CommandFailed(classify(error).words) from None
 

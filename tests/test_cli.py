@@ -1,0 +1,360 @@
+"""The command as an operator types it: exit codes, what is printed, and what is JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from mailbridge import __version__
+from mailbridge.cli import main
+from tests.desk import Desk, open_desk
+
+COMMANDS = (
+    "run",
+    "check",
+    "status",
+    "show",
+    "pause",
+    "resume",
+    "release",
+    "resend",
+    "close",
+    "retry",
+    "backfill",
+    "demo",
+    "simulate",
+)
+OK, FAILED, MISCONFIGURED, ATTENTION = 0, 1, 2, 3
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    with open_desk() as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """`main` sets logging up for its process, which here is that of all tests."""
+    root, ours = logging.getLogger(), logging.getLogger("mailbridge")
+    handlers, levels = list(root.handlers), (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def flat(self) -> str:
+        return " ".join(self.out.split())
+
+
+async def mailbridge(*words: str | Path) -> Ran:
+    """`mailbridge …` in a thread of this process (another one takes a second to start)."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = await asyncio.to_thread(main, [str(word) for word in words])
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+async def piped(*words: str | Path) -> Ran:
+    """`mailbridge …` in a process of its own, in a pipe."""
+    process = await start(*words)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+async def start(*words: str | Path) -> asyncio.subprocess.Process:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("MAILBRIDGE_CONFIG")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "mailbridge",
+        *map(str, words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**environ, "COLUMNS": "80", "NO_COLOR": "1"},
+        cwd=Path(__file__).parents[1],
+    )
+
+
+# --- the words themselves ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_command_has_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"] if command else ["--help"])
+    assert left.value.code == OK
+    out = capsys.readouterr().out
+    if command is None:
+        assert "mail client your staff already use" in " ".join(out.split())
+        for one in COMMANDS:
+            assert f"\n    {one} " in out
+    else:
+        assert out.startswith(f"usage: mailbridge {command}")
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == OK
+    assert capsys.readouterr().out == f"mailbridge {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["chekc"], ["show"], ["release"], ["pause"], ["backfill", "shop", "--days", "x"]]
+)
+def test_what_makes_no_sense_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == MISCONFIGURED
+    assert "usage: mailbridge" in capsys.readouterr().err
+
+
+# --- the configuration -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "check", "status"])
+def test_a_configuration_that_is_not_there(
+    command: str, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = desk.home / "nowhere.toml"
+    assert main(["-c", str(missing), command]) == MISCONFIGURED
+    told = capsys.readouterr()
+    assert told.err.startswith(f"{missing}: does not exist")
+    assert told.out == ""
+
+
+def test_every_mistake_at_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    file = desk.write(imap={"prot": "993", "idle": '"yes"'}, mailbox={"reply_mode": '"minus"'})
+    assert main(["-c", str(file), "check"]) == MISCONFIGURED
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{file}:") for line in lines)
+    assert "did you mean port?" in lines[1] or "did you mean port?" in lines[0]
+
+
+def test_the_daemon_does_not_start_without_its_secrets(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = desk.write(imap={"password": '{ file = "gone" }'})
+    assert main(["-c", str(file), "run"]) == MISCONFIGURED
+    assert "accounts.shop.imap.password" in capsys.readouterr().err
+    assert not (desk.home / "state").exists()
+
+
+# --- without a daemon --------------------------------------------------------------------------
+
+
+async def test_check_on_a_shop_in_which_all_works(desk: Desk) -> None:
+    async with desk.world():
+        told = await piped("-c", desk.write(), "check", "--json")
+        assert told.code == OK, told
+        assert {"part", "what", "state", "words", "way_out"} == set(told.json[0])
+        assert {f["state"] for f in told.json} <= {"ok", "info", "warn"}
+
+        told = await mailbridge("-c", desk.file, "check", "--account", "shop")
+        assert told.code == OK, told
+        assert "shop/mailbox\n  ok     sign-in" in told.out
+        assert "\x1b" not in told.out
+        assert max(map(len, told.out.splitlines())) <= 80
+
+
+async def test_check_on_one_that_needs_attention(desk: Desk) -> None:
+    async with desk.world():
+        file = desk.write(imap={"password": '{ file = "market" }'})
+        told = await mailbridge("-c", file, "check", "--json")
+        assert told.code == ATTENTION
+        assert [f["what"] for f in told.json if f["state"] == "bad"] == ["sign-in"]
+        told = await mailbridge("-c", file, "check", "--account", "ship")
+        assert told.code == FAILED
+        assert "no account 'ship'" in told.err
+
+
+async def test_nothing_has_happened_yet(desk: Desk) -> None:
+    for command in (["status"], ["show", "CD-1"], ["pause", "shop"]):
+        told = await mailbridge("-c", desk.write(), *command)
+        assert told.code == FAILED
+        assert told.out == ""
+        assert f"no daemon runs, and there is no {desk.home}/state yet" in told.err
+        assert "Traceback" not in told.err
+
+
+async def test_a_day_without_a_daemon(desk: Desk) -> None:
+    async with desk.world() as world:
+        claim = world.cast.claim(text="Où est mon colis ?")
+        here = ("-c", desk.write())
+        ran = await mailbridge(*here, "run", "--once")
+        assert ran.code == OK, ran
+        (mail,) = await world.mail.mails(world.address)
+        short = str(mail.message["Subject"]).rpartition("(")[2].rstrip(")")
+
+        told = await mailbridge(*here, "status", "--json")
+        assert told.code == OK, told
+        (account,) = told.json["accounts"]
+        assert account["counts"]["filings"] == {"filed": 1}
+        told = await mailbridge(*here, "status")
+        assert (told.code, "nothing needs attention" in told.out) == (OK, True)
+
+        told = await mailbridge(*here, "show", short, "--json")
+        assert told.json["id"] == str(claim.id)
+        assert "Où est mon colis" not in told.out
+        told = await mailbridge(*here, "show", str(claim.id))
+        assert (told.code, f"{short} (shop)" in told.out) == (OK, True)
+        told = await mailbridge(*here, "show", "CD-NOTHERE")
+        assert (told.code, told.out) == (FAILED, "")
+        assert "no discussion 'CD-NOTHERE'" in told.err
+
+        told = await mailbridge(*here, "pause", "shop", "--why", "stock [taking]", "--json")
+        assert (told.code, told.json) == (OK, {"account": "shop", "paused": True})
+        told = await mailbridge(*here, "status")
+        assert told.code == ATTENTION
+        assert "PAUSED: stock [taking]" in told.out
+        assert (await mailbridge(*here, "status", "--json")).code == ATTENTION
+        told = await mailbridge(*here, "resume", "shop")
+        assert (told.code, told.out) == (OK, "account: shop, paused: False\n")
+        assert (await mailbridge(*here, "status")).code == OK
+
+
+async def test_what_there_is_nothing_of_is_refused_in_words(desk: Desk) -> None:
+    async with desk.world() as world:
+        claim = world.cast.claim()
+        here = ("-c", desk.write(replies={"enabled": "true"}))
+        assert (await mailbridge(*here, "run", "--once")).code == OK
+        for command, words in (
+            (("release", str(claim.id)), "nothing is held there"),
+            (("resend", str(claim.id)), "no reply there waits to be recorded"),
+            (("pause", "ship"), "no account 'ship'; there are: shop"),
+            (("backfill", "ship", "--json"), "no account 'ship'"),
+        ):
+            told = await mailbridge(*here, *command)
+            assert (told.code, told.out) == (FAILED, ""), command
+            assert words in told.err
+            assert "Traceback" not in told.err
+        told = await mailbridge(*here, "retry", "--json")
+        assert (told.code, told.json) == (OK, {"retried": 0})
+        told = await mailbridge(*here, "close", str(claim.id), "--json")
+        assert (told.code, told.json["close"]) == (OK, "asked for")
+
+        desk.write(replies={"enabled": "false"})
+        told = await mailbridge(*here, "close", str(claim.id))
+        assert told.code == FAILED
+        assert "replies are switched off" in told.err
+
+
+async def test_a_back_fill_tells_how_far_it_is(desk: Desk) -> None:
+    async with desk.world() as world:
+        world.cast.history(6, closed_share=0.5)
+        here = ("-c", desk.write())
+        told = await mailbridge(*here, "backfill", "shop", "--json")
+        assert told.code == OK, told
+        steps = [json.loads(line) for line in told.out.splitlines()]
+        assert [steps[0]["stage"], steps[-1]["stage"]] == ["reading", "done"]
+        assert steps[-1]["new"] == 6
+        assert {s["stage"] for s in steps} == {"reading", "read", "filing", "done"}
+
+        told = await mailbridge(*here, "backfill", "shop", "--days", "5")
+        assert told.code == OK
+        assert "6 discussions read, 0 new, 0 messages filed, 0 unreadable" in told.flat
+
+
+async def test_one_account_in_trouble_does_not_stop_the_other(desk: Desk) -> None:
+    async with desk.world() as world:
+        world.cast.claim()
+        told = await piped("-c", desk.write(second=True), "run", "--once")
+        assert told.code == FAILED
+        assert "other: 127.0.0.1:1: no connection" in told.err
+        assert len(await world.mail.mails(world.address)) == 1
+
+
+async def until(look: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
+    """Wait for what another process brings about."""
+    async with asyncio.timeout(seconds):
+        while not await look():  # noqa: ASYNC110 - nobody could set an event
+            await asyncio.sleep(0.1)
+
+
+# --- with a daemon -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(desk: Desk, file: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`mailbridge run`, up; killed if the test has not ended it."""
+    daemon = await start("-c", file, "run")
+    try:
+
+        async def listens() -> bool:
+            assert daemon.returncode is None, (await daemon.communicate())[1]
+            return (desk.home / "run" / "control.sock").exists()
+
+        await until(listens)
+        yield daemon
+    finally:
+        if daemon.returncode is None:
+            daemon.kill()
+        await daemon.communicate()
+
+
+async def test_a_day_with_a_daemon(desk: Desk) -> None:
+    async with desk.world() as world:
+        world.cast.claim(text="Où est mon colis ?")
+        here = ("-c", desk.write())
+        async with running(desk, here[1]) as daemon:
+            await until(lambda: world.mail.mails(world.address))
+            told = await mailbridge(*here, "status", "--json")
+            assert told.code == OK, told
+            assert {p["name"].partition("/")[0] for p in told.json["parts"]} >= {"shop"}
+
+            # Another one is refused, and this one goes on.
+            second = await piped(*here, "run")
+            assert second.code == FAILED
+            assert f"process {daemon.pid}" in second.err
+
+            told = await mailbridge(*here, "check", "--probe", "--json")
+            assert told.code == OK, told
+            found = {(f["part"], f["what"]): f for f in told.json}
+            assert found["journal", "daemon"]["state"] == "ok"
+            assert "MB-PROBE" in found["shop/replies", "probe"]["words"]
+
+            told = await mailbridge(*here, "backfill", "shop", "--json")
+            assert (told.code, json.loads(told.out.splitlines()[-1])["stage"]) == (OK, "done")
+            assert (await mailbridge(*here, "pause", "shop")).code == OK
+            assert (await mailbridge(*here, "status")).code == ATTENTION
+
+            daemon.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                assert await daemon.wait() == OK
+        assert not (desk.home / "run" / "control.sock").exists()
+        told = await mailbridge(*here, "status")
+        assert "the daemon is not running" in told.out
