@@ -11,13 +11,21 @@ from datetime import datetime, timedelta
 
 from mailbridge.bridge.channel import Blocked, Channel, Later, Parcel, Ready
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.notices import queue_notice
+from mailbridge.bridge.notices import add_outcome, queue_notice
 from mailbridge.bridge.sweep import Sweep
 from mailbridge.domain.delivery import MACHINE, DeliveryEvent, DeliveryState
-from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
-from mailbridge.journal.tables import DeliveryRow, DiscussionRow
+from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
+from mailbridge.journal.tables import CopyRow, DeliveryRow, DiscussionRow
 from mailbridge.journal.transaction import Transaction
-from mailbridge.mail.port import Accepted, Deferred, Refused, SubmissionOutcome, Uncertain
+from mailbridge.mail.port import (
+    Accepted,
+    Deferred,
+    MailboxError,
+    MailboxSession,
+    Refused,
+    SubmissionOutcome,
+    Uncertain,
+)
 from mailbridge.marketplace.port import (
     ContractError,
     NotAuthorizedError,
@@ -73,6 +81,8 @@ class Dispatch:
             return
         if row.after_reading and not await self._read_once_more(row, discussion):
             return
+        if ctx.config.replies.delay and not row.number and not await self._still_wanted(row):
+            return
         match await self._channel.ready(discussion):
             case Blocked() | Later() as obstacle:
                 await self._put_off(row, obstacle)
@@ -116,6 +126,32 @@ class Dispatch:
                 _move(tx, delivery, DeliveryEvent.CANCEL, "an earlier dispatch is recorded")
                 return False
             return True
+
+    async def _still_wanted(self, row: DeliveryRow) -> bool:
+        """Within the delay, deleting the Sent copy stops a reply; False if that was done, or if
+        it cannot be known now."""
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            copies = [c for c in await tx.replies.copies(row.reply) if c.in_sent]
+        if not copies:
+            return True
+        try:
+            async with ctx.mailbox.session() as session:
+                if any([await _still_there(session, copy) for copy in copies]):
+                    return True
+        except MailboxError as error:
+            await self._put_off(row, Later(str(error)))
+            return False
+        async with ctx.write() as tx:
+            delivery = await tx.deliveries.get(row.id)
+            reply = await tx.replies.get(row.reply)
+            if delivery is None or delivery.state != DeliveryState.PLANNED:
+                return False
+            _move(tx, delivery, DeliveryEvent.CANCEL, "its Sent copy was deleted")
+            if reply is not None:
+                add_outcome(reply, Done(DoneKind.CANCELLED))
+        ctx.log.info("reply stopped: its Sent copy was deleted", discussion=row.discussion)
+        return False
 
     async def _put_off(self, row: DeliveryRow, obstacle: Blocked | Later) -> None:
         async with self._ctx.write() as tx:
@@ -248,6 +284,13 @@ class Dispatch:
         notice = Notice(kind, reason, facts, text=delivery.text)
         key = f"delivery:{delivery.id}:{reason}"
         await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=delivery.reply)
+
+
+async def _still_there(session: MailboxSession, copy: CopyRow) -> bool:
+    state = await session.state(copy.folder)
+    if state.uidvalidity == copy.uidvalidity:
+        return copy.uid in await session.uids(copy.folder, from_uid=copy.uid)
+    return bool(copy.message_id and await session.find(copy.folder, [copy.message_id]))
 
 
 def _move(tx: Transaction, row: DeliveryRow, event: DeliveryEvent, detail: str = "") -> None:
