@@ -37,8 +37,9 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The newest versions that fit together, as a new constraints.txt.
-constraints: $(VENV)/.made
-	@$(PIP) install -qq --upgrade --upgrade-strategy eager -e '.[test,lint]'
+constraints:
+	@rm -rf $(VENV) && $(MAKE) --no-print-directory $(VENV)/.made
+	@$(PIP) install -qq -e '.[test,lint]'
 	@sed -n '/^#/p' constraints.txt > $(VENV)/constraints.new
 	@$(PIP) freeze --exclude-editable --exclude mailbridge >> $(VENV)/constraints.new
 	@mv $(VENV)/constraints.new constraints.txt
