@@ -106,7 +106,7 @@ class Stage:
             shop = Shop(place, clock, configuration(place, self.home))
             async for _ in scenario(shop):
                 await self._run(shop)
-            await self._answer_doubts(shop)
+                await self._answer_doubts(shop)
             return await self._end(shop)
 
     async def _run(self, shop: Shop) -> None:
@@ -140,18 +140,16 @@ class Stage:
 
     async def _answer_doubts(self, shop: Shop) -> None:
         """A reply that may have left is a person's to decide: here they have it sent again."""
-        agent = shop.world.agent()
+        if await _recorded(shop):
+            return
         shop.world.mail.submission.faults.clear()
-        for folder in ("INBOX", "Clos"):
-            for mail in await _ours(shop, folder):
-                kind = str(mail.message["X-Mailbridge-Notice-Kind"] or "")
-                if not kind.endswith("submission_uncertain"):
-                    continue
-                shop.clock.advance(timedelta(hours=4))
+        shop.clock.advance(timedelta(hours=4))
+        await self._run(shop)
+        for mail in await _ours(shop, "INBOX"):
+            kind = str(mail.message["X-Mailbridge-Notice-Kind"] or "")
+            if kind.endswith("submission_uncertain") and not await _recorded(shop):
+                await shop.world.agent().reply(mail, "!renvoyer")
                 await self._run(shop)
-                if not await _recorded(shop):
-                    await agent.reply(mail, "!renvoyer")
-                    await self._run(shop)
 
     async def _end(self, shop: Shop) -> End:
         mails: Counter[tuple[str, str]] = Counter()
@@ -179,5 +177,5 @@ async def _ours(shop: Shop, folder: str) -> list[SeenMail]:
 
 async def _recorded(shop: Shop) -> bool:
     async with shop.bridge.ctx.read() as tx:
-        doubtful = (DeliveryState.UNCERTAIN, DeliveryState.SUBMITTED)
+        doubtful = (DeliveryState.UNCERTAIN, DeliveryState.SUBMITTED, DeliveryState.SUBMITTING)
         return not await tx.deliveries.in_state(*doubtful)

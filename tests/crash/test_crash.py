@@ -32,14 +32,6 @@ async def a_back_fill(shop: Shop) -> AsyncIterator[None]:
     yield
 
 
-async def a_reply(shop: Shop) -> AsyncIterator[None]:
-    shop.world.cast.order_question()
-    yield
-    (mail,) = await shop.inbox()
-    await shop.world.agent().reply(mail, "Bonjour, votre colis part demain.")
-    yield
-
-
 async def a_reply_that_closes(shop: Shop) -> AsyncIterator[None]:
     shop.world.cast.claim()
     yield
@@ -53,13 +45,6 @@ async def a_close_without_words(shop: Shop) -> AsyncIterator[None]:
     shop.world.books.seller_writes(discussion, "Nous vous répondons ici.")
     yield
     await shop.world.agent().reply((await shop.inbox())[0], "!clos")
-    yield
-
-
-async def a_note(shop: Shop) -> AsyncIterator[None]:
-    shop.world.cast.claim()
-    yield
-    await shop.world.agent().reply((await shop.inbox())[0], "!note\nClient à rappeler lundi.")
     yield
 
 
@@ -133,10 +118,8 @@ SCENARIOS: dict[str, Scenario] = {
     for f in (
         three_discussions,
         a_back_fill,
-        a_reply,
         a_reply_that_closes,
         a_close_without_words,
-        a_note,
         held_and_released,
         a_command_mistyped,
         the_customer_comes_back,
