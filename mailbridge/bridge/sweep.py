@@ -279,7 +279,7 @@ class Sweep:
                 by_discussion[delivery.discussion].append(delivery)
         return {
             owner: [
-                Dispatched(d.id, d.text_hash, d.first_tried_at or d.created_at)
+                Dispatched(d.id, d.text_hash, d.first_tried_at or d.created_at, d.text)
                 for d in sorted(
                     (d for i in ids for d in by_discussion.get(i, ())),
                     key=lambda d: d.state == DeliveryState.RESENT,

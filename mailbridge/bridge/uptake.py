@@ -175,7 +175,6 @@ class Uptake:
                     subject=subject,
                 )
                 delivery.recorded_at = tx.now
-            return 1
         if new.bounced is not None:
             delivery = await tx.deliveries.get(new.bounced)
             if delivery is not None:
@@ -195,7 +194,7 @@ class Uptake:
                     created_at=tx.now,
                 )
             )
-        return 0
+        return int(new.dispatch is not None)
 
     async def _settle_closings(self, tx: Transaction, row: DiscussionRow) -> None:
         """Closed on the marketplace, by whoever: a close that still waits is done."""

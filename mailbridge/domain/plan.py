@@ -14,11 +14,15 @@ from datetime import datetime, timedelta
 
 from mailbridge.domain.discussion import AuthorKind, Discussion, Message, Status
 from mailbridge.domain.history import Change, KnownMessage, Told, reconcile
+from mailbridge.domain.wording import comparable
 
 __all__ = ["Dispatched", "Known", "NewMessage", "Plan", "plan"]
 
 _SKEW = timedelta(minutes=15)
 """How far the marketplace's clock may be behind ours when it records our reply."""
+
+_TELLING = 20
+"""Letters that our words need to be recognised inside a longer message."""
 
 _BOUNCE = re.compile(
     r"The following addresses had permanent fatal errors"
@@ -47,14 +51,17 @@ class Dispatched:
     id: int
     text_hash: str
     tried_at: datetime
+    text: str = ""
+    """Empty once pruned."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to add, and how it is filed.
 
-    `dispatch` names the reply of ours that it is: then it is not filed. `bounced` names the
-    reply that a bounce inside the discussion is about: it is filed, for a person to read.
+    `dispatch` names the reply of ours that it is: then it is filed only if something was added
+    to our words on their way. `bounced` names the reply that a bounce inside the discussion is
+    about: it is filed, for a person to read.
     """
 
     key: str
@@ -113,8 +120,9 @@ def plan(
         ours = _ours(message, entry.text_hash, unmatched)
         if ours is not None:
             unmatched.remove(ours)
+            more = ours.text_hash != entry.text_hash
             new.append(
-                NewMessage(entry.key, message, entry.text_hash, False, False, dispatch=ours.id)
+                NewMessage(entry.key, message, entry.text_hash, more, False, dispatch=ours.id)
             )
             continue
         history = backfill or (known is None and listed.status is Status.CLOSED)
@@ -152,8 +160,17 @@ def _ours(message: Message, digest: str, dispatched: Sequence[Dispatched]) -> Di
     # A customer who answers "Merci" to our "Merci" is still a customer, whatever the texts.
     if message.author.kind is AuthorKind.CUSTOMER:
         return None
-    for candidate in dispatched:
-        if candidate.text_hash == digest and message.sent_at >= candidate.tried_at - _SKEW:
+    possible = [d for d in dispatched if message.sent_at >= d.tried_at - _SKEW]
+    for candidate in possible:
+        if candidate.text_hash == digest:
+            return candidate
+    if message.author.kind is not AuthorKind.SELLER:
+        return None
+    # Providers were seen to put a disclaimer below all that leaves.
+    shown = comparable(message.text)
+    for candidate in possible:
+        words = comparable(candidate.text)
+        if len(words) >= _TELLING and words in shown:
             return candidate
     return None
 
