@@ -51,15 +51,15 @@ async def check(
     file, disk, book, unit, alerts = (
         Notes(part, redactor) for part in ("configuration", "machine", "journal", "unit", "alerts")
     )
-    proofs: dict[str, Proof] = {}
+    proofs: dict[str, Proof] | None = None
     daemon = await _Daemon.ask(config)
     if daemon.status is not None:
-        proofs = machine.daemon(book, daemon.status, account)
+        proofs = await book.attempt(machine.daemon(book, daemon.status, account))
     elif daemon.fault:
         book.bad("daemon", f"cannot be asked: {daemon.fault}", "the journal is left alone")
     else:
-        proofs = await machine.journal(book, config, list(chosen), clock)
-    each = [_Account(name, one, redactor, proofs.get(name)) for name, one in chosen.items()]
+        proofs = await book.attempt(machine.journal(book, config, list(chosen), clock))
+    each = [_Account(name, one, redactor, (proofs or {}).get(name)) for name, one in chosen.items()]
     await asyncio.gather(
         file.attempt(machine.configuration(file, loaded, account)),
         disk.attempt(machine.disk(disk, config)),
@@ -97,18 +97,15 @@ class _Account:
         """Try all but the replies, at the same time."""
         account, redactor = self.account, self._redactor
         address = account.mailbox.address
-        market, sending, words = self._market, self._sending, self._templates
-        await asyncio.gather(
+        market, box, sending = self._market, self._mailbox, self._sending
+        words = self._templates
+        _, traces, _, _ = await asyncio.gather(
             market.attempt(services.marketplace(market, account, redactor, clock)),
-            self._mailbox.attempt(self._try_mailbox(config, clock)),
+            box.attempt(mailbox(box, config, account, redactor, clock, self.proof)),
             sending.attempt(services.submission(sending, account.smtp, address, redactor)),
             words.attempt(services.templates(words, config, self.name, account)),
         )
-
-    async def _try_mailbox(self, config: Config, clock: Clock) -> None:
-        self.traces = await mailbox(
-            self._mailbox, config, self.account, self._redactor, clock, self.proof
-        )
+        self.traces = traces or []
 
 
 class _Daemon:

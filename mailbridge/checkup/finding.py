@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from mailbridge.daemon import classify
 from mailbridge.ops.redaction import Redactor
 
 __all__ = ["Finding", "Notes", "State"]
+
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -80,10 +82,11 @@ class Notes:
         shown = " ".join(self._redactor.text(words).split())
         self.findings.append(Finding(self.part, what, state, shown, way_out))
 
-    async def attempt(self, work: Awaitable[None]) -> None:
-        """Await what writes into these notes; what it raises becomes its last finding."""
+    async def attempt(self, work: Awaitable[T]) -> T | None:
+        """Await what writes into these notes; what it raises becomes the last of them."""
         try:
-            await work
+            return await work
         except Exception as error:
             # Any: one part's trouble never hides what the others found.
             self.bad("attempt", f"broken off: {classify(error).words}")
+            return None

@@ -52,6 +52,8 @@ _SCORE = 2.0
 _OFF, _FAR_OFF = 30.0, 300.0
 """Seconds of clock error worth a word, and those that spoil dates and one-time codes."""
 
+_AS_WHOM = "run this as root or as the user the daemon runs as"
+
 
 async def configuration(notes: Notes, loaded: Loaded, account: str | None) -> None:
     """The warnings of the file, and whether every secret can be read."""
@@ -84,7 +86,11 @@ async def disk(notes: Notes, config: Config) -> None:
 
 def _disk(notes: Notes, config: Config) -> None:
     home = config.state_dir
-    there = next(p for p in (home, *home.parents) if p.exists())
+    try:
+        there = next(p for p in (home, *home.parents) if p.exists())
+    except PermissionError:  # systemd's /var/lib/private, to anybody but root
+        notes.bad("state directory", f"{home} may not be looked into by this user", _AS_WHOM)
+        return
     free = shutil.disk_usage(there).free
     room = f"{free / 1e9:.1f} GB free"
     if free < _TOO_LITTLE:
@@ -97,11 +103,7 @@ def _disk(notes: Notes, config: Config) -> None:
         notes.info("state directory", f"{home} is not there yet; it is made at the first start")
         return
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
-        notes.bad(
-            "state directory",
-            f"{home} may not be used by this user",
-            "run this as root or as the user the daemon runs as",
-        )
+        notes.bad("state directory", f"{home} may not be used by this user", _AS_WHOM)
         return
     mode = stat.S_IMODE(home.stat().st_mode)
     if mode & 0o077:
@@ -153,9 +155,9 @@ async def journal(
 ) -> dict[str, Proof]:
     """Open the journal, which no daemon has open; gives what is known of each reply mode."""
     home = config.state_dir
-    if not os.access(home, os.W_OK | os.X_OK) or not _is_made(config):
-        if home.is_dir() and not os.access(home, os.W_OK | os.X_OK):
-            return {}  # said of the state directory
+    if _is_shut(home):
+        return {}  # said of the state directory
+    if not _is_made(config):
         notes.info("journal", "is not there yet; it is made at the first start")
         return {}
     proofs: dict[str, Proof] = {}
@@ -184,15 +186,22 @@ async def journal(
     return proofs
 
 
+def _is_shut(home: Path) -> bool:
+    return os.path.lexists(home) and not os.access(home, os.W_OK | os.X_OK)
+
+
 def _is_made(config: Config) -> bool:
     """Whether there is a database to open; one on a server always counts as there."""
     url = make_url(journal_url(config))
-    if not config.state_dir.is_dir():
-        return False
-    return not url.drivername.startswith("sqlite") or Path(url.database or "").is_file()
+    try:
+        if not config.state_dir.is_dir():
+            return False
+        return not url.drivername.startswith("sqlite") or Path(url.database or "").is_file()
+    except PermissionError:
+        return False  # said of the state directory
 
 
-def daemon(notes: Notes, status: Mapping[str, Any], account: str | None) -> dict[str, Proof]:
+async def daemon(notes: Notes, status: Mapping[str, Any], account: str | None) -> dict[str, Proof]:
     """What the running daemon says of itself; gives what it knows of each reply mode."""
     notes.ok("daemon", "runs, and has the journal open")
     for part in status.get("parts", ()):
