@@ -33,9 +33,9 @@ from mailbridge.ops.systemd import Notifier, Watchdog
 
 __all__ = ["perform", "serve", "socket_path"]
 
-_STUCK = 240.0
-"""Seconds without progress after which a part that claims to run counts as hung: more than any
-one call's own time limit, less than systemd's patience (systemd/mailbridge.service)."""
+_STUCK = {"sweeps": 3600.0, "outgoing": 1800.0, "filing": 900.0}
+"""Seconds without progress after which a part that claims to run counts as hung, 300 for those
+not named: more than the time limits of all the calls it may make in one turn together."""
 
 log = structlog.get_logger("mailbridge")
 
@@ -78,7 +78,7 @@ async def _supervised(built: Bridges, alerts: Alerts, stop: asyncio.Event) -> No
     operations.parts = lambda: [_shown(s) for s in supervisor.states.values()]
     parts = [part for bridge in built.accounts.values() for part in bridge.parts()]
     for part in parts:
-        watchdog.expect(part.name, _STUCK)
+        watchdog.expect(part.name, _STUCK.get(part.name.rpartition("/")[2], 300.0))
 
     async def handle(command: str, arguments: dict[str, Any]) -> AsyncIterator[Answer] | Answer:
         return await perform(operations, command, arguments)

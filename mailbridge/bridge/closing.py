@@ -272,6 +272,10 @@ class Closing:
                 _move(tx, closing, ClosingEvent.REFUSE, reason)
                 closing.answer = reason
                 await self._tell(tx, closing, reason, facts)
+                discussion = await tx.discussions.get(closing.discussion)
+                if discussion is not None and discussion.status != Status.CLOSED:
+                    # Moved by a person to have it closed: it is not, and does not belong there.
+                    discussion.wanted_folder = self._ctx.config.mailbox.folder
 
     async def _tell(
         self,

@@ -8,6 +8,7 @@ written again.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,24 +57,28 @@ class Filing:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._renderer = Renderer(ctx)
+        # What one run is writing must not look like an interrupted one's to a back-fill beside it.
+        self._alone = asyncio.Lock()
 
     async def run(self, session: MailboxSession) -> int:
         """Do all that is due; the number of mails filed.
 
         Raises MailboxLost (what was under way is settled by the next run), FolderBusy.
         """
-        await self.settle_doubts(session)
-        filed = 0
-        while batch := await self._due():
-            filed += await self._file(session, batch)
-        await self.move_threads(session)
-        return filed
+        async with self._alone:
+            await self.settle_doubts(session)
+            filed = 0
+            while batch := await self._due():
+                filed += await self._file(session, batch)
+            await self.move_threads(session)
+            return filed
 
     async def some(self, session: MailboxSession) -> int:
         """One batch of what is due, for back-fills that show their progress; 0 at the end."""
-        await self.settle_doubts(session)
-        batch = await self._due()
-        return await self._file(session, batch) if batch else 0
+        async with self._alone:
+            await self.settle_doubts(session)
+            batch = await self._due()
+            return await self._file(session, batch) if batch else 0
 
     async def settle_doubts(self, session: MailboxSession) -> None:
         """Look for every mail that was being written when we last knew."""
@@ -270,10 +275,16 @@ class Filing:
         await session.ensure_folder(target)
         uids = set((await self._uids(session, mails)).get(source, ()))
         state = await session.state(source)
-        uids |= {c.uid for c in copies if c.uidvalidity == state.uidvalidity and not c.in_sent}
+        copies = [c for c in copies if c.uidvalidity == state.uidvalidity and not c.in_sent]
+        uids |= {c.uid for c in copies}
         if uids:
             await session.move(source, sorted(uids), target)
+        there = (await session.state(target)).uidvalidity
+        moved = await session.find(target, [c.message_id for c in copies if c.message_id])
         async with ctx.write() as tx:
+            for copy in copies:
+                if copy.message_id in moved:
+                    await tx.replies.copy_moved(copy, target, there, moved[copy.message_id])
             row = await tx.discussions.get(thread.id)
             if row is not None:
                 row.folder = target

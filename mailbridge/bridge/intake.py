@@ -68,7 +68,7 @@ class _Batch:
     bounces: list[Bounce] = field(default_factory=list)
     submitted: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
-    """Short ids of threads of which a mail of ours turned up in the closed folder."""
+    """Message-IDs of mails of ours that turned up in the closed folder."""
     probes: list[tuple[Watched, IncomingMail, str]] = field(default_factory=list)
 
 
@@ -167,7 +167,7 @@ class Intake:
         name = ctx.identity.read(message_id)
         if name is not None or ctx.identity.looks_ours(message_id):
             if watched.is_closed and name is not None and name.kind is NameKind.MESSAGE:
-                batch.moved.append(name.short)
+                batch.moved.append(message_id)
             return
         if watched.is_closed:
             return
@@ -278,8 +278,8 @@ class Intake:
                 await self._keep_bounce(tx, told)
             for message_id in batch.submitted:
                 await self._keep_submitted(tx, message_id)
-            for short in dict.fromkeys(batch.moved):
-                await self._keep_moved(tx, short)
+            for message_id in batch.moved:
+                await self._keep_moved(tx, message_id)
             for place, head, words in batch.probes:
                 await note_proof(ctx, tx, folder=place.name, mail=head, origin=words)
             if moving_on:
@@ -383,16 +383,24 @@ class Intake:
                 detail="found in Sent",
             )
 
-    async def _keep_moved(self, tx: Transaction, short: str) -> None:
-        """An agent moved a thread to the closed folder: the same as the command."""
+    async def _keep_moved(self, tx: Transaction, message_id: str) -> None:
+        """An agent moved a thread to the closed folder: the same as the command.
+
+        What the journal knows to lie there was moved by us. Clients move one mail where a
+        person means the thread, so the others follow.
+        """
         ctx = self._ctx
         layout = ctx.config.mailbox
-        row = await tx.discussions.by_short(short)
+        mail = await tx.filings.by_mail(message_id)
+        if mail is None or mail.folder == layout.closed_folder:
+            return
+        mail.folder, mail.uid, mail.uidvalidity = layout.closed_folder, None, None
+        row = await tx.discussions.get(mail.discussion)
         if row is None or row.status == Status.CLOSED or row.wanted_folder == layout.closed_folder:
             return
         if not ctx.config.replies.enabled:
             return  # shadow mode: what people do with their mails is theirs
-        row.folder = row.wanted_folder = layout.closed_folder
+        row.wanted_folder = layout.closed_folder
         filed = await tx.discussions.customer_messages_filed(row.id)
         await ask_to_close(tx, ctx, row, reply=None, customer_messages=filed, wait=False)
 

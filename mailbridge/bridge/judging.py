@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from mailbridge.bridge.context import Context
@@ -29,6 +30,18 @@ __all__ = ["Judging", "release_code"]
 
 _PROOF_REASONS = frozenset({HoldReason.NOT_PROVEN, HoldReason.NOT_STAFF})
 _MAX_TRIES = 3
+_LIFTED = frozenset(
+    {
+        HoldReason.OTHER_RECIPIENTS,
+        HoldReason.NO_THREAD,
+        HoldReason.COLLEAGUE_ANSWERED,
+        HoldReason.NEAR_DUPLICATE,
+        HoldReason.TOO_OLD,
+        HoldReason.FOUND_IN_SENT,
+        HoldReason.MAYBE_AUTOMATIC,
+    }
+)
+"""What a person's word is enough for, beside proof itself: nothing is wrong with the text."""
 
 
 class Judging:
@@ -37,6 +50,7 @@ class Judging:
     def __init__(self, ctx: Context, obeying: Obeying) -> None:
         self._ctx = ctx
         self._obeying = obeying
+        obeying.fitness = self._against
 
     async def run(self) -> list[CopyRow]:
         """Judge all gathered replies; the delivered copies that may be marked read now."""
@@ -89,6 +103,17 @@ class Judging:
             case Hold() as hold:
                 await self._hold(tx, reply, discussion, hold)
                 return False
+
+    async def _against(self, tx: Transaction, reply: ReplyRow) -> Hold | None:
+        """What still speaks against a held reply once a person wants it sent as it stands:
+        what they lifted is passed over, everything else is judged as ever."""
+        case = await self._case(
+            tx, reply, Findings.from_json(reply.findings), read_commands(reply.commands)
+        )
+        verdict = judge(
+            replace(case, automatic="", wait_until=None, is_staff=True, proven=True, waived=_LIFTED)
+        )
+        return verdict if isinstance(verdict, Hold) else None
 
     async def _case(
         self,

@@ -8,7 +8,7 @@ whose notice they answer, else on the newest they could mean.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.context import Context
@@ -22,28 +22,19 @@ from mailbridge.domain.discussion import Status
 from mailbridge.domain.intake import MACHINE as INTAKE
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
+from mailbridge.domain.verdict import Hold
 from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["RELEASABLE", "Obeying", "read_commands"]
+__all__ = ["Obeying", "read_commands"]
 
-RELEASABLE = frozenset(
-    {
-        HoldReason.NOT_PROVEN,
-        HoldReason.NOT_STAFF,
-        HoldReason.OTHER_RECIPIENTS,
-        HoldReason.NO_THREAD,
-        HoldReason.COLLEAGUE_ANSWERED,
-        HoldReason.NEAR_DUPLICATE,
-        HoldReason.TOO_OLD,
-        HoldReason.FOUND_IN_SENT,
-        HoldReason.MAYBE_AUTOMATIC,
-        HoldReason.REPLIES_OFF,
-        HoldReason.PAUSED,
-    }
-)
-"""Holds that `send` lifts: nothing is wrong with the reply itself. Any other needs a new reply."""
+Fitness = Callable[[Transaction, ReplyRow], Awaitable[Hold | None]]
+
+
+async def _nothing_against(_tx: Transaction, _reply: ReplyRow) -> Hold | None:
+    return None
+
 
 _CANCELLABLE = frozenset({DeliveryState.PLANNED, DeliveryState.HELD})
 _RESENDABLE = frozenset({DeliveryState.SUBMITTED, DeliveryState.UNCERTAIN, DeliveryState.HELD})
@@ -54,6 +45,8 @@ class Obeying:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self.fitness: Fitness = _nothing_against
+        """Judges a held reply that a person wants sent as it stands (set by `judging`)."""
 
     async def obey(
         self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, event: IntakeEvent
@@ -209,9 +202,10 @@ class Obeying:
                 return True
         if target.state != IntakeState.HELD:
             return False
-        if HoldReason(target.reason) not in RELEASABLE:
-            facts = json.loads(target.facts)
-            notice = Notice(NoticeKind.HOLD, HoldReason(target.reason), facts, text=target.text)
+        hold = await self.fitness(tx, target)
+        if hold is not None:
+            target.reason, target.facts = hold.reason, json.dumps(dict(hold.facts))
+            notice = Notice(NoticeKind.HOLD, hold.reason, hold.facts, text=target.text)
             key = f"hold:{target.id}:again:{target.code_tries}"
             target.code_tries += 1
             await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=target.id)

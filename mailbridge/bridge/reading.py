@@ -6,6 +6,7 @@ can be judged again later without the mail.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -132,7 +133,7 @@ class Reader:
             facts = {"what": "gone"}
             return replace(found, fault=(HoldReason.UNREADABLE, facts))
         try:
-            mail = read_mail(whole.data)
+            mail = await asyncio.to_thread(read_mail, whole.data)
         except UnreadableMail as error:
             return replace(found, fault=(error.reason, {"what": error.what}))
         return await self._contents(found, mail, discussion)
@@ -150,7 +151,7 @@ class Reader:
                 pass
         async with ctx.read() as tx:
             messages = await tx.discussions.messages(discussion.id)
-        written = authored_part(mail, [m.text for m in messages])
+        written = await asyncio.to_thread(authored_part, mail, [m.text for m in messages])
         if not written.complete:
             return replace(found, fault=(HoldReason.UNREADABLE, {"what": "length"}))
         read = parse(written.text, self._vocabulary, echoed=written.echoed)

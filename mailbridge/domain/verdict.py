@@ -8,7 +8,7 @@ come, so nothing is held while that is worth waiting for.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -81,6 +81,8 @@ class Case:
     """What breaks the channel's attachment limits, in words; empty for nothing."""
     attachment_limit: str = ""
     leak: str = ""
+    waived: frozenset[HoldReason] = frozenset()
+    """Holds that a person has lifted by having it sent as it stands."""
     answered_still_open: bool = field(default=True)
     """False where a newer customer message came after what the colleague answered."""
 
@@ -117,58 +119,60 @@ Verdict = Accept | Hold | Wait | Ignore
 
 
 def judge(case: Case) -> Verdict:
-    """The rules, first match decides."""
+    """The rules, first match decides; holds that a person waived are passed over."""
     if case.automatic:
         return Ignore(case.automatic)
     trusted = case.proven and case.is_staff
     if not trusted and case.wait_until is not None and case.now < case.wait_until:
         return Wait(case.wait_until)
+    return next((h for h in _holds(case) if h.reason not in case.waived), Accept())
+
+
+def _holds(case: Case) -> Iterator[Hold]:
+    """All that speaks against it, in the order in which it is told."""
     if case.fault is not None:
         reason, facts = case.fault
-        return Hold(reason, facts)
+        yield Hold(reason, facts)
     if case.was_lying_in_sent:
-        return Hold(HoldReason.FOUND_IN_SENT, {"date": case.written_at.isoformat()}, code=True)
+        yield Hold(HoldReason.FOUND_IN_SENT, {"date": case.written_at.isoformat()}, code=True)
     if case.now - case.written_at > case.max_age:
-        days = str(case.max_age.days)
-        return Hold(
-            HoldReason.TOO_OLD, {"date": case.written_at.isoformat(), "days": days}, code=True
-        )
+        facts = {"date": case.written_at.isoformat(), "days": str(case.max_age.days)}
+        yield Hold(HoldReason.TOO_OLD, facts, code=True)
     if not case.text.strip() and not case.has_commands:
-        return Hold(HoldReason.NO_TEXT)
+        yield Hold(HoldReason.NO_TEXT)
     if case.maybe_automatic:
-        return Hold(HoldReason.MAYBE_AUTOMATIC, {"sign": case.maybe_automatic}, code=True)
+        yield Hold(HoldReason.MAYBE_AUTOMATIC, {"sign": case.maybe_automatic}, code=True)
     if case.paused:
-        return Hold(HoldReason.PAUSED)
+        yield Hold(HoldReason.PAUSED)
     if not case.replies_on:
-        return Hold(HoldReason.REPLIES_OFF)
-    if case.sends and (held := _content(case) or _colleagues(case)):
-        return held
+        yield Hold(HoldReason.REPLIES_OFF)
+    if case.sends:
+        yield from _content(case)
+        yield from _colleagues(case)
     if not case.is_staff:
-        return Hold(HoldReason.NOT_STAFF, {"sender": case.sender}, code=True)
+        yield Hold(HoldReason.NOT_STAFF, {"sender": case.sender}, code=True)
     if not case.proven:
         facts = {"sender": case.sender, "why": case.why_not_proven}
-        return Hold(HoldReason.NOT_PROVEN, facts, code=True)
-    return Accept()
+        yield Hold(HoldReason.NOT_PROVEN, facts, code=True)
 
 
-def _content(case: Case) -> Hold | None:
+def _content(case: Case) -> Iterator[Hold]:
     length = len(case.text.strip())
     if length < case.text_min or (case.text_max is not None and length > case.text_max):
         facts = {"length": str(length), "min": str(case.text_min), "max": str(case.text_max or "")}
-        return Hold(HoldReason.TEXT_LENGTH, facts)
+        yield Hold(HoldReason.TEXT_LENGTH, facts)
     if case.attachments:
         facts = {"names": case.attachments, "limit": case.attachment_limit}
-        return Hold(HoldReason.ATTACHMENTS, facts)
+        yield Hold(HoldReason.ATTACHMENTS, facts)
     if case.leak:
-        return Hold(HoldReason.LEAK, {"what": case.leak})
-    return None
+        yield Hold(HoldReason.LEAK, {"what": case.leak})
 
 
-def _colleagues(case: Case) -> Hold | None:
+def _colleagues(case: Case) -> Iterator[Hold]:
     for other in case.others:
         near = abs(case.written_at - other.written_at) <= _TWIN_TIME
         if near and other.answers == case.answers and nearly_equal(case.text, other.text):
-            return Hold(HoldReason.NEAR_DUPLICATE, {"at": other.written_at.isoformat()}, code=True)
+            yield Hold(HoldReason.NEAR_DUPLICATE, {"at": other.written_at.isoformat()}, code=True)
     for other in case.others:
         if (
             other.sender.lower() != case.sender.lower()
@@ -177,8 +181,7 @@ def _colleagues(case: Case) -> Hold | None:
             and case.answers not in other.message_ids
         ):
             facts = {"who": other.name or other.sender, "at": other.written_at.isoformat()}
-            return Hold(HoldReason.COLLEAGUE_ANSWERED, facts, code=True)
-    return None
+            yield Hold(HoldReason.COLLEAGUE_ANSWERED, facts, code=True)
 
 
 def nearly_equal(one: str, two: str) -> bool:
