@@ -109,6 +109,28 @@ class Replies:
         """A copy seen; seeing it again changes nothing."""
         await self._session.merge(row)
 
+    async def copy_moved(self, row: CopyRow, folder: str, uidvalidity: int, uid: int) -> None:
+        """A copy lies elsewhere now."""
+        await self._session.execute(
+            delete(CopyRow).where(
+                CopyRow.account == self._account,
+                CopyRow.folder == row.folder,
+                CopyRow.uidvalidity == row.uidvalidity,
+                CopyRow.uid == row.uid,
+            )
+        )
+        await self._session.merge(
+            CopyRow(
+                account=self._account,
+                folder=folder,
+                uidvalidity=uidvalidity,
+                uid=uid,
+                reply=row.reply,
+                message_id=row.message_id,
+                in_sent=row.in_sent,
+            )
+        )
+
     async def attachments(self, reply: str) -> list[AttachmentRow]:
         """The files of a reply, in their order."""
         query = (
