@@ -17,6 +17,7 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import combinations
 
+from mailbridge.domain.amount import leading_amount, looks_like_amount, odd_figures
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.wording import clean_line, fold_line
 
@@ -29,7 +30,6 @@ __all__ = [
     "command_key",
     "command_lines",
     "parse",
-    "parse_amount",
 ]
 
 
@@ -307,9 +307,6 @@ _VALUE = re.compile(r'([^\W\d]\w{0,40})=("[^"]*"|“[^”]*”|«[^»]*»|[^\s"�
 _TOTAL = frozenset({"total", "tout", "totalite", "all", "full"})
 _PORT = re.compile(r"(?:^| )\+ ?(?:frais de port|port|frais|shipping)$", re.IGNORECASE)
 _NAMED_REFERENCE = re.compile(r"r[ée]f(?:[ée]rence)?\.?(?: ?: ?| )(?=\S)", re.IGNORECASE)
-_AMOUNT = re.compile(r"([0-9]{1,3}(?: [0-9]{3})+|[0-9]{1,7})(?:[.,]([0-9]{1,2}))?")
-_EUROS = re.compile(r" ?(?:€|\beuros?\b|\beur\b)(?= |$)", re.IGNORECASE)
-_LIKE_AMOUNT = re.compile(r"[+-]?[0-9][0-9 .,]*")
 
 
 def _command(verb: Verb, rest: str, line: str) -> Command | Held:
@@ -329,7 +326,7 @@ def _command(verb: Verb, rest: str, line: str) -> Command | Held:
         return Command(verb, number, shown) if _NUMBER.fullmatch(number) else _bad(shown)
     if verb is Verb.TEMPLATE:
         return _template(argument, trimmed, shown)
-    if _odd_figures(line):
+    if odd_figures(line):
         return _bad(shown)
     if verb is Verb.GESTURE:
         return _gesture(trimmed, shown)
@@ -366,13 +363,7 @@ def _template(argument: str, trimmed: str, line: str) -> Command | Held:
 
 
 def _gesture(argument: str, line: str) -> Command | Held:
-    found = _AMOUNT.match(argument)
-    if found is None:
-        return _bad(line)
-    after = argument[found.end() :]
-    if currency := _EUROS.match(after):
-        after = after[currency.end() :]
-    amount = parse_amount(found[0])
+    amount, after = leading_amount(argument)
     # A motive that begins with a figure would leave two readings of the amount.
     if amount is None or (after and (after[0] != " " or not after[1:2].isalpha())):
         return _bad(line)
@@ -389,7 +380,7 @@ def _refund(argument: str, line: str) -> Command | Held:
         return Command(Verb.REFUND, "total", line, options)
     if named := _NAMED_REFERENCE.match(argument):
         argument = argument[named.end() :]
-    elif _looks_like_amount(argument):
+    elif looks_like_amount(argument):
         # A refund is of an order or of a line of it; a free amount is a gesture.
         return _bad(line, instead=f"!{Vocabulary.name(Verb.GESTURE)}")
     return Command(Verb.REFUND, argument, line, options) if _reference(argument) else _bad(line)
@@ -397,32 +388,6 @@ def _refund(argument: str, line: str) -> Command | Held:
 
 def _reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None and any(c.isalnum() for c in text)
-
-
-def _looks_like_amount(text: str) -> bool:
-    plain = _EUROS.sub("", text)
-    if not _LIKE_AMOUNT.fullmatch(plain.strip()):
-        return False
-    # A long bare number is a reference (an EAN has 8 or 13 digits); `ref` before it always says so.
-    return plain != text or bool(re.search(r"[., +-]", plain)) or len(plain) <= 5
-
-
-def parse_amount(text: str) -> Decimal | None:
-    """`12`, `12,5`, `12.50`, `1 234,50 €` as euros; None for all else, zero and `1.234` too.
-
-    Three digits behind a dot or comma may be thousands or a slip: no guess is made.
-    """
-    flat = fold_line(text)
-    found = _AMOUNT.fullmatch(_EUROS.sub("", flat).strip())
-    if found is None or _odd_figures(text):
-        return None
-    amount = Decimal(f"{found[1].replace(' ', '')}.{found[2] or '0'}").quantize(Decimal("0.01"))
-    return amount if amount > 0 else None
-
-
-def _odd_figures(text: str) -> bool:
-    """NFKC reads « 5² » as 52: no figure that isn't plainly one moves money."""
-    return any(c.isdigit() for c in text if not c.isascii())
 
 
 def _without_repeats(commands: Sequence[Command]) -> tuple[Command, ...] | Held:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailbridge.domain.amount import parse_amount
 from mailbridge.domain.command import (
     Command,
     Held,
@@ -18,7 +19,6 @@ from mailbridge.domain.command import (
     command_key,
     command_lines,
     parse,
-    parse_amount,
 )
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.wording import fold_line
