@@ -13,13 +13,14 @@ weeks are looked at; two discussions of one order share one relay address.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from random import Random
 
 from mailbridge.domain.discussion import AuthorKind, DiscussionKind
 from mailbridge.sandbox.clock import Clock
+from mailbridge.sandbox.entries import BookedDiscussion, BookedMessage, RelayAddress
 from mailbridge.sandbox.orders import BookedOrder, OrderBook, Person
 
 __all__ = [
@@ -79,60 +80,6 @@ class TokenState(Enum):
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     MALFORMED = "malformed"
-
-
-@dataclass(slots=True)
-class BookedMessage:
-    """One message; the service shows it from `visible_at` on and has no id for it."""
-
-    at: datetime
-    kind: AuthorKind
-    name: str
-    text: str
-    visible_at: datetime
-
-
-@dataclass(slots=True)
-class BookedDiscussion:
-    """One discussion; tests may change any field, the next answer shows it.
-
-    `status` is the WSDL's word (`Open`, `Closed`, `NotProcessed`), or any other to try one.
-    """
-
-    id: int
-    kind: DiscussionKind
-    subject: str
-    customer: Person
-    created_at: datetime
-    updated_at: datetime
-    status: str = "Open"
-    closed_at: datetime | None = None
-    order_number: str | None = None
-    product_ean: str | None = None
-    product_reference: str | None = None
-    claim_type: str | None = None
-    messages: list[BookedMessage] = field(default_factory=list)
-
-    @property
-    def closed(self) -> bool:
-        """True once closed."""
-        return self.status == "Closed"
-
-    @property
-    def seller_texts(self) -> list[str]:
-        """All the seller ever wrote here, visible or not yet: what the customer got."""
-        return [message.text for message in self.messages if message.kind is AuthorKind.SELLER]
-
-
-@dataclass(slots=True)
-class RelayAddress:
-    """One relay address and who it reaches."""
-
-    address: str
-    order_number: str | None
-    discussion_id: int | None
-    expires_at: datetime
-    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
