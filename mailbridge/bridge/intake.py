@@ -16,7 +16,7 @@ from datetime import UTC
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.judging import Judging
-from mailbridge.bridge.probe import PROBE_SHORT, note_proof
+from mailbridge.bridge.probe import PROBE_SHORT, is_proven, note_proof
 from mailbridge.bridge.reading import Findings, Reader
 from mailbridge.bridge.uptake import note_bounce
 from mailbridge.domain.delivery import MACHINE as DELIVERY
@@ -219,7 +219,7 @@ class Intake:
             session, watched.name, watched.is_sent, fetched, head, discussion
         )
         if isinstance(where, Faulty):
-            findings = replace(findings, fault=(where.reason, dict(where.facts)))
+            findings = replace(findings, routed=(where.reason, dict(where.facts)))
         batch.replies.append(
             _Found(watched, uidvalidity, fetched.uid, where, head, findings, lay_there)
         )
@@ -308,6 +308,11 @@ class Intake:
         elif findings.level > reply.level and reply.state == IntakeState.HELD:
             # A copy that proves staff lifts a hold for want of proof: judge it again.
             await self._judging.proven_later(tx, reply, findings)
+        if not found.watched.is_sent and not await is_proven(ctx, tx):
+            # A reply that was delivered has made the round trip the probe asks for.
+            await note_proof(
+                ctx, tx, folder=found.watched.name, mail=head, origin=findings.evidence
+            )
         reply.in_sent = reply.in_sent or found.watched.is_sent
         await tx.replies.add_copy(
             CopyRow(

@@ -20,7 +20,7 @@ from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.incoming import IncomingMail
 from mailbridge.mail.port import MailboxSession, MailToFile
 
-__all__ = ["PROBE_SHORT", "Proof", "file_probe", "note_proof", "read_proof"]
+__all__ = ["PROBE_SHORT", "Proof", "file_probe", "is_proven", "note_proof", "read_proof"]
 
 PROBE_SHORT = "mb-probe"
 """Stands where a discussion's short id stands; no marketplace's numbering begins with `mb`."""
@@ -79,6 +79,11 @@ async def file_probe(ctx: Context, session: MailboxSession) -> str:
         row.probe = json.dumps(asdict(Proof(asked_at=now.isoformat())))
         tx.note("probe filed")
     return thread.subject
+
+
+async def is_proven(ctx: Context, tx: Transaction) -> bool:
+    """Whether a round trip has shown that the configured reply mode works."""
+    return read_proof((await tx.account()).probe).reply_mode == ctx.config.mailbox.reply_mode
 
 
 async def note_proof(
