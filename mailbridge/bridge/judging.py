@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
-from mailbridge.bridge.obeying import Obeying, read_commands
+from mailbridge.bridge.obeying import Obeying, read_commands, release_code
 from mailbridge.bridge.reading import Findings
 from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.discussion import AuthorKind
@@ -26,7 +26,7 @@ from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.outgoing import check_outgoing
 from mailbridge.mail.rendering import TemplateBroken
 
-__all__ = ["Judging", "release_code"]
+__all__ = ["Judging"]
 
 _PROOF_REASONS = frozenset({HoldReason.NOT_PROVEN, HoldReason.NOT_STAFF})
 _MAX_TRIES = 3
@@ -34,14 +34,14 @@ _LIFTED = frozenset(
     {
         HoldReason.OTHER_RECIPIENTS,
         HoldReason.NO_THREAD,
-        HoldReason.COLLEAGUE_ANSWERED,
-        HoldReason.NEAR_DUPLICATE,
         HoldReason.TOO_OLD,
         HoldReason.FOUND_IN_SENT,
         HoldReason.MAYBE_AUTOMATIC,
     }
 )
 """What a person's word is enough for, beside proof itself: nothing is wrong with the text."""
+_TOLD = frozenset({HoldReason.COLLEAGUE_ANSWERED, HoldReason.NEAR_DUPLICATE})
+"""The same, for a person who knew of it."""
 
 
 class Judging:
@@ -106,12 +106,20 @@ class Judging:
 
     async def _against(self, tx: Transaction, reply: ReplyRow) -> Hold | None:
         """What still speaks against a held reply once a person wants it sent as it stands:
-        what they lifted is passed over, everything else is judged as ever."""
+        what they lifted is passed over, everything else is judged as ever. A colleague may have
+        answered meanwhile: that is lifted only by who was told it."""
         case = await self._case(
             tx, reply, Findings.from_json(reply.findings), read_commands(reply.commands)
         )
         verdict = judge(
-            replace(case, automatic="", wait_until=None, is_staff=True, proven=True, waived=_LIFTED)
+            replace(
+                case,
+                automatic="",
+                wait_until=None,
+                is_staff=True,
+                proven=True,
+                waived=_LIFTED | (_TOLD & {HoldReason(reply.reason)}),
+            )
         )
         return verdict if isinstance(verdict, Hold) else None
 
@@ -143,6 +151,7 @@ class Judging:
             has_commands=bool(commands),
             sends=sends,
             fault=fault,
+            routed=findings.routed,
             automatic=findings.automatic,
             maybe_automatic=findings.maybe_automatic,
             is_staff=ctx.is_staff(reply.sender) or reply.evidence == "code",
@@ -280,7 +289,7 @@ class Judging:
             and self._ctx.is_staff(reply.sender)
             and tx.now - reply.seen_at < timedelta(days=1)
         ):
-            await self._obeying.obey(tx, reply, discussion, IntakeEvent.RELEASE)
+            await self._obeying.release(tx, reply, discussion, by="")
 
     @staticmethod
     def _move(tx: Transaction, reply: ReplyRow, event: IntakeEvent, detail: str) -> None:
@@ -292,8 +301,3 @@ class Judging:
             subject=reply.id,
             detail=detail,
         )
-
-
-def release_code(ctx: Context, reply: ReplyRow) -> str:
-    """The one-time code that releases this reply: never stored, always the same."""
-    return ctx.identity.code("release", reply.id, reply.reason)

@@ -27,7 +27,7 @@ from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["Obeying", "read_commands"]
+__all__ = ["Obeying", "read_commands", "release_code"]
 
 Fitness = Callable[[Transaction, ReplyRow], Awaitable[Hold | None]]
 
@@ -205,7 +205,11 @@ class Obeying:
         hold = await self.fitness(tx, target)
         if hold is not None:
             target.reason, target.facts = hold.reason, json.dumps(dict(hold.facts))
-            notice = Notice(NoticeKind.HOLD, hold.reason, hold.facts, text=target.text)
+            code = ""
+            if hold.code:
+                target.code_until = tx.now + self._ctx.config.replies.code_life
+                code = release_code(self._ctx, target)
+            notice = Notice(NoticeKind.HOLD, hold.reason, hold.facts, text=target.text, code=code)
             key = f"hold:{target.id}:again:{target.code_tries}"
             target.code_tries += 1
             await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=target.id)
@@ -326,3 +330,8 @@ def read_commands(data: str) -> tuple[Command, ...]:
         Command(verb=Verb(c["verb"]), argument=c["argument"], line=c["line"], options=c["options"])
         for c in json.loads(data)
     )
+
+
+def release_code(ctx: Context, reply: ReplyRow) -> str:
+    """The one-time code that releases this reply: never stored, always the same."""
+    return ctx.identity.code("release", reply.id, reply.reason)

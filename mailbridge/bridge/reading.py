@@ -46,6 +46,8 @@ class Findings:
     text: str = ""
     commands: str = "[]"
     fault: Fault | None = None
+    routed: Fault | None = None
+    """What is wrong with whom it is addressed to."""
     automatic: str = ""
     maybe_automatic: str = ""
     attachment_names: str = ""
@@ -66,6 +68,7 @@ class Findings:
         kept = {
             "why": self.why,
             "fault": [self.fault[0], dict(self.fault[1])] if self.fault else None,
+            "routed": [self.routed[0], dict(self.routed[1])] if self.routed else None,
             "automatic": self.automatic,
             "maybe_automatic": self.maybe_automatic,
             "attachment_names": self.attachment_names,
@@ -77,8 +80,12 @@ class Findings:
     def from_json(cls, data: str) -> Findings:
         """What `to_json` kept."""
         raw = json.loads(data)
-        fault = raw.pop("fault", None)
-        return cls(**raw, fault=(HoldReason(fault[0]), fault[1]) if fault else None)
+        fault, routed = raw.pop("fault", None), raw.pop("routed", None)
+        return cls(
+            **raw,
+            fault=(HoldReason(fault[0]), fault[1]) if fault else None,
+            routed=(HoldReason(routed[0]), routed[1]) if routed else None,
+        )
 
 
 class Reader:

@@ -60,7 +60,9 @@ class Case:
     sends: bool
     """There is a text and no note: something would go to the customer."""
     fault: tuple[HoldReason, Mapping[str, str]] | None = None
-    """What reading or routing the mail, or its commands, found wrong."""
+    """What reading the mail, or its commands, found wrong."""
+    routed: tuple[HoldReason, Mapping[str, str]] | None = None
+    """What is wrong with whom it is addressed to."""
     automatic: str = ""
     """The sign that it is automatic mail, empty for none."""
     maybe_automatic: str = ""
@@ -130,9 +132,10 @@ def judge(case: Case) -> Verdict:
 
 def _holds(case: Case) -> Iterator[Hold]:
     """All that speaks against it, in the order in which it is told."""
-    if case.fault is not None:
-        reason, facts = case.fault
-        yield Hold(reason, facts)
+    for fault in (case.routed, case.fault):
+        if fault is not None:
+            reason, facts = fault
+            yield Hold(reason, facts)
     if case.was_lying_in_sent:
         yield Hold(HoldReason.FOUND_IN_SENT, {"date": case.written_at.isoformat()}, code=True)
     if case.now - case.written_at > case.max_age:

@@ -169,6 +169,22 @@ async def test_further_recipients_are_asked_about(tmp_path: Path) -> None:
         assert shop.sent == [ANSWER]
 
 
+async def test_lifting_one_hold_does_not_lift_another(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = shop.world.cast.claim()
+        await shop.settle()
+        agent = shop.world.agent()
+        text = f"{ANSWER}\n!abracadabra"
+        await agent.reply(await shop.first(discussion), text, cc=["chef@depot.example"])
+        await shop.settle()
+        await agent.reply(await shop.notice("hold/other_recipients"), "!envoyer")
+        await shop.settle()
+
+        # The line nobody understood would have gone to the customer.
+        assert shop.sent == []
+        assert "!abracadabra" in (await shop.notice("hold/unknown_command")).text
+
+
 async def test_a_copy_to_the_mailbox_itself_is_a_habit_of_clients(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = shop.world.cast.claim()

@@ -1,0 +1,62 @@
+"""One flow wakes another: neither too early nor in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from mailbridge.bridge.sweep import SweepKind
+from tests.shop import open_shop
+
+
+async def test_a_bell_rung_in_a_transaction_is_heard_after_it(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        ctx = shop.bridge.ctx
+        async with ctx.write() as tx:
+            tx.note("something to send")
+            ctx.bells.outgoing.set()
+            # The other flow wakes at once, finds nothing yet, and goes to sleep again.
+            ctx.bells.outgoing.clear()
+        assert ctx.bells.outgoing.is_set()
+        assert not ctx.bells.filing.is_set(), "nobody rang this one"
+
+
+async def test_what_is_not_committed_wakes_nobody_again(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        ctx = shop.bridge.ctx
+        try:
+            async with ctx.write():
+                ctx.bells.filing.set()
+                ctx.bells.filing.clear()
+                raise LookupError
+        except LookupError:
+            pass
+        assert not ctx.bells.filing.is_set()
+
+
+async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        ctx = shop.bridge.ctx
+        parts = {part.name.partition("/")[2]: part for part in shop.bridge.parts()}
+        running = [
+            asyncio.create_task(parts[name].run(lambda: None)) for name in ("filing", "sweeps")
+        ]
+
+        async def swept(kind: SweepKind, times: int) -> None:
+            # Each sweep notes its time; under a clock that stands still the calls tell.
+            async with asyncio.timeout(10):
+                while shop.world.market.performed("GetOrderClaimList") < times:
+                    await asyncio.sleep(0.02)
+
+        try:
+            await swept(SweepKind.QUICK, 3)  # full, wide and quick, at the start
+            shop.world.cast.claim(text="Où est mon colis ?")
+            ctx.bells.sweep.set()
+            await swept(SweepKind.QUICK, 4)
+            agent = shop.world.agent()
+            await agent.wait_for("Où est mon colis ?")
+            assert shop.world.market.performed("GetOrderClaimList") == 4, "and only once"
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
