@@ -103,6 +103,11 @@ class Daemon:
         try:
             await self._client.ask("sweep")
         except ControlError as error:
+            if self._process is not None:
+                # It may just be dying.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self._process.wait()
             self.check()
             raise DaemonTrouble(f"the daemon does not answer: {error}") from error
 

@@ -44,8 +44,8 @@ async def _play(teller: Teller) -> int:
     begun = time.monotonic()
     teller.say(
         "[bold]mailbridge demo[/]: a customer-service team answers marketplace customers from its "
-        "mail clients.\nMarketplace, relay and mail provider are simulated on this machine; the "
-        "daemon is the real one,\nand the mails are in French, as in the shop."
+        "mail clients. Marketplace, relay and mail provider are simulated on this machine; the "
+        "daemon is the real one, and the mails are in French, as in the shop."
     )
     async with open_stage(
         rng=Random(_SEED),  # noqa: S311
@@ -78,7 +78,7 @@ async def _stay(teller: Teller) -> int:
                 show_mail_settings(stage, teller)
                 teller.say(
                     "\nOpen a mail in the inbox, reply, and put [bold]!clos[/] on a line of its "
-                    "own to close ([bold]!aide[/] for the rest).\nCustomers write now and then. "
+                    "own to close ([bold]!aide[/] for the rest). Customers write now and then. "
                     "What happens, line by line; Ctrl-C ends it:\n"
                 )
                 await hosting.run(daemon)
@@ -120,6 +120,6 @@ def _show_summary(teller: Teller, scenes: list[Scene], set_up: float) -> None:
     table.add_row("", "all", f"{total:.1f}", style="bold")
     teller.show(table)
     teller.say(
-        "\nNext: [bold]make demo SERVE=1[/] stays up, and you answer from your own mail client;\n"
+        "\nNext: [bold]make demo SERVE=1[/] stays up, and you answer from your own mail client; "
         "README.md says how to install it for a shop."
     )

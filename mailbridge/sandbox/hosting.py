@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from mailbridge.domain.discussion import AuthorKind, DiscussionKind
 from mailbridge.domain.identity import short_id
@@ -48,6 +49,8 @@ class Hosting:
         self._refused = 0
         self._closed: set[int] = set()
         self._follow_ups: dict[int, int] = {}
+        self._news = False
+        """Something has happened on the marketplace that the daemon has not been told of."""
 
     async def run(self, daemon: Daemon | None, *, at_start: int = 3) -> None:
         """Go on for ever; raises DaemonTrouble. `at_start`: so many customers write at once.
@@ -59,26 +62,28 @@ class Hosting:
         self._accepted = len(self._world.relay.accepted)
         for make in (cast.claim, cast.order_question, cast.offer_question)[:at_start]:
             self._wrote(make())
-        happened = bool(at_start)
         next_customer = time.monotonic() + self._rng.uniform(*_BETWEEN)
         while True:
             if time.monotonic() >= next_customer:
                 next_customer = time.monotonic() + self._rng.uniform(*_BETWEEN)
-                happened |= self._customer()
-            happened |= self._look()
+                self._customer()
+            self._look()
             if daemon is not None:
                 daemon.check()
-                if happened:
+                if self._news:
+                    self._news = False
                     await daemon.sweep()
-            happened = False
             await asyncio.sleep(_LOOK_EVERY)
 
     def heard(self, event: Mapping[str, Any]) -> None:
         """A line of the daemon's log."""
+        self._look()  # what it tells of has happened by now
         thread = str(event.get("discussion", "")).upper()
         match event.get("event"):
             case "mails filed":
-                self._line("filed", "", f"{event.get('count')} mails in {event.get('folder')}")
+                many = "mail" if event.get("count") == 1 else "mails"
+                words = f"{event.get('count')} {many} in {event.get('folder')}"
+                self._line("filed", "", words)
             case "reply accepted":
                 why = f" ({event['evidence']})" if event.get("evidence") else ""
                 self._line("accepted", "magenta", f"{thread}: the agent's reply{why}")
@@ -96,8 +101,8 @@ class Hosting:
 
     # --- customers ---------------------------------------------------------------------------
 
-    def _customer(self) -> bool:
-        """One customer does something; False if there is nothing sensible to do."""
+    def _customer(self) -> None:
+        """One customer does something, if there is anything sensible to do."""
         discussions = self._world.books.discussions
         answered = [
             d
@@ -110,33 +115,35 @@ class Hosting:
             discussion = self._rng.choice(answered[-10:])
             self._follow_ups[discussion.id] = self._follow_ups.get(discussion.id, 0) + 1
             self._world.cast.follow_up(discussion)
+            self._news = True
             self._closed.discard(discussion.id)
             words = shortened(discussion.messages[-1].text, 60)
             self._line(
                 "customer", "cyan", f"{_name(discussion)} {discussion.customer.name}: {words}"
             )
-            return True
+            return
         waiting = [
             d
             for d in discussions
             if not d.closed and d.messages and d.messages[-1].kind is AuthorKind.CUSTOMER
         ]
         if len(waiting) >= _MOST_WAITING:
-            return False
+            return
         self._wrote(self._world.cast.discussion())
-        return True
 
     def _wrote(self, discussion: BookedDiscussion) -> None:
+        self._news = True
         words = f"{discussion.customer.name} {_KINDS[discussion.kind]}"
         self._line("customer", "cyan", f"{_name(discussion)} {words}: {discussion.subject}")
 
     # --- what came of it ---------------------------------------------------------------------
 
-    def _look(self) -> bool:
-        """Tell what happened since the last look; True if the daemon should read again."""
+    def _look(self) -> None:
+        """Tell what happened since the last look."""
         relay, books = self._world.relay, self._world.books
         accepted, self._accepted = relay.accepted[self._accepted :], len(relay.accepted)
         for mail in accepted:
+            self._news = True
             words = shortened(mail.text, 60)
             if mail.discussion_id is None:
                 self._line("lost", "red", f"a mail to {mail.recipient} reached nobody: {words}")
@@ -151,7 +158,6 @@ class Hosting:
             if discussion.closed and discussion.id not in self._closed:
                 self._closed.add(discussion.id)
                 self._line("closed", "green", f"{_name(discussion)} on the marketplace")
-        return bool(accepted)
 
     def _line(self, mark: str, style: str, words: str) -> None:
         self._tell.event(f"{self._world.clock().astimezone():%H:%M:%S}", mark, style, words)
@@ -160,23 +166,23 @@ class Hosting:
 def show_mail_settings(stage: Stage, teller: Teller) -> None:
     """What a person types into their mail client."""
     world = stage.world
-    table = Table(title="\nFor your mail client", title_justify="left", title_style="bold")
-    table.add_column("")
-    table.add_column("IMAP (incoming)")
-    table.add_column("SMTP (outgoing)")
     host, port = stage.imap
-    table.add_row("server", host, world.mail.host)
-    table.add_row("port", str(port), str(world.mail.smtp_port))
-    table.add_row("security", "none", "none")
-    table.add_row("sign-in", "normal password", "normal password")
-    table.add_row("user", world.address, world.address)
-    table.add_row("password", world.password, world.password)
+    teller.say("\n[bold]For your mail client[/]")
+    table = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("address", f"{STAFF[world.address]} <{world.address}>"),
+        ("user", world.address),
+        ("password", world.password),
+        ("IMAP", f"{host}, port {port}, no encryption, normal password"),
+        ("SMTP", f"{world.mail.host}, port {world.mail.smtp_port}, the same"),
+        ("sent mails", "are kept in Sent; they are the proof of origin"),
+        ("closed threads", "move to Clos, a folder that is made for the first of them"),
+    ):
+        table.add_row(f"  {name}", Text(value))
     teller.show(table)
     teller.say(
-        f"Write as [bold]{STAFF[world.address]} <{world.address}>[/] and keep copies of sent mails "
-        "in [bold]Sent[/]:\nthey are the proof of origin. In Thunderbird choose "
-        "“Configure manually”, connection security “None”\nand “Password, transmitted "
-        "insecurely”; everything stays on this machine."
+        "In Thunderbird choose “Configure manually”, connection security “None” and “Password, "
+        "transmitted insecurely”: it all stays on this machine."
     )
 
 

@@ -100,6 +100,17 @@ runtime_dir = {runtime}
 [log]
 format = "json"
 
+[alerts]
+# The sandbox's mail server takes it, and there it ends.
+mail_to = "operator@elsewhere.example"
+
+[alerts.smtp]
+host = {smtp_host}
+port = {smtp_port}
+security = "plain"
+user = {address}
+password = {{ file = {mailbox_secret} }}
+
 [accounts.{account}]
 shop_names = [{shop}]
 

@@ -5,9 +5,11 @@ It writes a complete configuration, says where, and stays up until interrupted; 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from random import Random
 
+from lxml.etree import XMLSyntaxError
 from rich.console import Console
 
 from mailbridge.sandbox.hosting import Hosting, show_mail_settings
@@ -23,14 +25,12 @@ async def simulate(console: Console, *, discussions: int, wsdl: str | None) -> i
     `discussions`: so many at the start, answered, closed and waiting ones mixed. `wsdl`: a folder
     with the WSDL and XSD files to serve instead of the subset that comes with mailbridge.
     """
-    teller = Teller(console)
     folder = Path(wsdl) if wsdl else None
     if folder is not None and not folder.is_dir():
-        teller.fail(f"--wsdl: {folder} is not a folder")
-        return 1
+        return _refused(f"--wsdl: {folder} is not a folder")
     if discussions < 0:
-        teller.fail("--discussions: must be 0 or more")
-        return 1
+        return _refused("--discussions: must be 0 or more")
+    teller = Teller(console)
     code = await until_interrupted(_serve(teller, discussions, folder))
     if code is None:
         teller.say("\nStopped. The sandbox and its folder are gone.")
@@ -45,10 +45,14 @@ async def _serve(teller: Teller, discussions: int, wsdl: Path | None) -> int:
             stage.world.cast.history(discussions)
             _show(teller, stage, discussions)
             await Hosting(stage, teller, rng).run(None, at_start=0)
-    except ValueError as error:
-        teller.fail(f"--wsdl: {error}")
-        return 1
+    except (ValueError, XMLSyntaxError) as error:
+        return _refused(f"--wsdl: {error}")
     return 0
+
+
+def _refused(words: str) -> int:
+    print(f"mailbridge: {words}", file=sys.stderr)
+    return 1
 
 
 def _show(teller: Teller, stage: Stage, discussions: int) -> None:
@@ -64,5 +68,7 @@ def _show(teller: Teller, stage: Stage, discussions: int) -> None:
     teller.line(f"  mailbridge --config {path} check")
     teller.line(f"  mailbridge --config {path} run")
     teller.say(
-        "\nCustomers write now and then; Ctrl-C ends it, and removes the configuration with it.\n"
+        "\nWith the daemon running, [bold]check --probe[/] files a mail that you answer once: that "
+        "proves how replies come back. Customers write now and then; Ctrl-C ends it, and removes "
+        "the configuration with it.\n"
     )

@@ -123,7 +123,7 @@ async def until_interrupted(work: Coroutine[None, None, int]) -> int | None:
     """Run `work` to its end, or None if SIGINT, SIGTERM or SIGHUP came first.
 
     Only the first signal counts: an impatient second Ctrl-C must not interrupt the cleaning-up,
-    which is bounded in time.
+    which is bounded in time. After it the process is on its way out, and stays deaf.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
@@ -147,3 +147,5 @@ async def until_interrupted(work: Coroutine[None, None, int]) -> int | None:
     finally:
         for name in names:
             loop.remove_signal_handler(name)
+            if interrupted:
+                signal.signal(name, signal.SIG_IGN)

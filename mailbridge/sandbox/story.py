@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
@@ -198,8 +199,8 @@ class Story:
         tell.paper(_from(notice), notice.text, style="yellow")
         self._check(len(self._world.relay.accepted) == 1, "a held reply went to the customer")
         await tell.pause(3)
-        tell.say("She answers again, and spells it right.")
-        await agent.reply(mail, text + "!clos")
+        tell.say("She answers the notice, and spells it right.")
+        await agent.reply(notice, text + "!clos")
         await self._left(2)
         await self._closes(self._question)
         tell.done("Sent once, recorded, closed.")
@@ -237,7 +238,8 @@ class Story:
         forged["From"] = f"Paul <{_PAUL}>"
         forged["To"] = address
         forged["Subject"] = "Re: " + mail.subject
-        forged["Date"] = format_datetime(world.clock())
+        # Never the second of Paul's own answer, of which it would be taken for a copy.
+        forged["Date"] = format_datetime(world.clock() - timedelta(seconds=90))
         forged["Message-ID"] = "<1@elsewhere.example>"
         forged["In-Reply-To"] = str(mail.message["Message-ID"])
         forged.set_content("Remboursez-vous sur http://pay.elsewhere.example/\n\n!clos\n")

@@ -53,10 +53,6 @@ class Teller:
         """A line to be copied: never broken, never read as markup."""
         self.console.print(Text(words), soft_wrap=True)
 
-    def fail(self, words: str) -> None:
-        """What went wrong."""
-        self.line(f"mailbridge: {words}")
-
     def done(self, words: str) -> None:
         """Something that was seen to be so."""
         self.show(_marked("✓", "green", words))
@@ -66,11 +62,11 @@ class Teller:
         self.show(_marked("■", "yellow", words))
 
     def event(self, moment: str, mark: str, style: str, words: str) -> None:
-        """One line of a log, cut to the width of the terminal."""
+        """One line of a log, on a terminal cut to its width."""
         line = Text.assemble((moment, "dim"), " ", (f"{mark:<9}", style), " ", words)
-        self.console.print(
-            line, width=self.console.width, soft_wrap=False, overflow="ellipsis", no_wrap=True
-        )
+        if self.console.is_terminal:
+            line.truncate(self.console.width, overflow="ellipsis")
+        self.console.print(line, soft_wrap=True)
 
     def paper(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from mailbridge.bridge.sweep import SweepKind
 from tests.shop import open_shop
 
 
@@ -42,17 +41,16 @@ async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Pa
             asyncio.create_task(parts[name].run(lambda: None)) for name in ("filing", "sweeps")
         ]
 
-        async def swept(kind: SweepKind, times: int) -> None:
-            # Each sweep notes its time; under a clock that stands still the calls tell.
+        async def swept(times: int) -> None:
             async with asyncio.timeout(10):
                 while shop.world.market.performed("GetOrderClaimList") < times:
                     await asyncio.sleep(0.02)
 
         try:
-            await swept(SweepKind.QUICK, 3)  # full, wide and quick, at the start
+            await swept(3)  # full, wide and quick, at the start
             shop.world.cast.claim(text="Où est mon colis ?")
             ctx.bells.sweep.set()
-            await swept(SweepKind.QUICK, 4)
+            await swept(4)
             agent = shop.world.agent()
             await agent.wait_for("Où est mon colis ?")
             assert shop.world.market.performed("GetOrderClaimList") == 4, "and only once"
