@@ -175,6 +175,7 @@ def test_two_ids_are_two_messages_even_in_one_second_with_one_text() -> None:
         Change.NEW,
         Change.SAME,
     ]
+    assert changes(known, said("Merci", ident="82")) == [Change.NEW]
 
 
 def test_an_id_listed_on_two_pages_is_one_message() -> None:

@@ -127,7 +127,9 @@ def test_further_recipients_hold_the_reply_and_are_named(addresses: ReplyAddress
 @MODES
 def test_a_copy_to_oneself_or_to_the_shared_mailbox_is_a_habit(addresses: ReplyAddresses) -> None:
     shown = mail_of(SHORT)
-    reply = written(addresses.of(SHORT), MAILBOX.upper(), "PAUL@shop.example", answering=(shown,))
+    reply = written(
+        addresses.of(SHORT), MAILBOX.upper(), PAUL, answering=(shown,), sender="Paul@Shop.example"
+    )
     assert routed(reply, addresses) == ReplyTo(SHORT, shown)
 
 

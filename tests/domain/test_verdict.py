@@ -289,6 +289,7 @@ def test_nearly_the_same_reply_within_ten_minutes_is_held(sender: str, minutes: 
     "other",
     [
         {"written_at": GOOD.written_at - 11 * MINUTE},
+        {"written_at": GOOD.written_at + 11 * MINUTE},
         {"answers": "<m0@mb.shop.example>"},
         {"text": "Bonjour, il manque votre adresse."},
     ],

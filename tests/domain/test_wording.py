@@ -123,6 +123,7 @@ def test_other_words_are_another_text(other: str) -> None:
 
 def test_accents_tell_texts_apart_and_their_form_does_not() -> None:
     assert comparable("é") == comparable("e\u0301") != comparable("e")
+    assert comparable("STRASSE") == comparable("straße")
 
 
 def test_a_lone_less_than_is_no_tag() -> None:

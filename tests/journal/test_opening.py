@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, UniqueConstraint, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import mailbridge.journal
@@ -54,6 +54,32 @@ async def test_the_migrations_lead_to_exactly_the_tables_the_program_uses(
     engine = create_async_engine(url)
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+async def test_the_migrations_make_what_may_exist_only_once(journal: Journal, url: str) -> None:
+    """Autogenerate is blind to unique constraints without a name, on SQLite."""
+
+    def built(connection: Connection) -> dict[str, set[frozenset[str]]]:
+        return {
+            table: {
+                frozenset(unique["column_names"])
+                for unique in inspect(connection).get_unique_constraints(table)
+            }
+            for table in Base.metadata.tables
+        }
+
+    meant = {
+        name: {
+            frozenset(column.name for column in constraint.columns)
+            for constraint in table.constraints
+            if isinstance(constraint, UniqueConstraint)
+        }
+        for name, table in Base.metadata.tables.items()
+    }
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(built) == meant
     await engine.dispose()
 
 
