@@ -38,12 +38,12 @@ async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Pa
         ctx = shop.bridge.ctx
         parts = {part.name.partition("/")[2]: part for part in shop.bridge.parts()}
         running = [
-            asyncio.create_task(parts[name].run(lambda: None)) for name in ("filing", "sweeps")
+            asyncio.ensure_future(parts[name].run(lambda: None)) for name in ("filing", "sweeps")
         ]
 
         async def swept(times: int) -> None:
             async with asyncio.timeout(10):
-                while shop.world.market.performed("GetOrderClaimList") < times:
+                while shop.world.market.performed("GetOrderClaimList") < times:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
         try:
