@@ -162,7 +162,12 @@ class Intake:
         batch: _Batch,
     ) -> None:
         ctx = self._ctx
-        head = read_headers(fetched.data)
+        try:
+            head = read_headers(fetched.data)
+        except UnreadableMail as error:
+            if error.head is None:
+                raise
+            head = error.head  # reading it whole will say the same, and hold it in its thread
         message_id = head.message_id or ""
         name = ctx.identity.read(message_id)
         if name is not None or ctx.identity.looks_ours(message_id):

@@ -61,12 +61,21 @@ class UnreadableMail(Exception):
     `from` (none, or none that is an address), `two_from`, `fields` (too many), `structure`
     (MIME that cannot be parsed), `parts` (too many, or nested too deeply), `charset`,
     `encoding` (a transfer encoding nobody knows).
+
+    `head` is the header where that could be read: enough to know which thread the mail is of,
+    and so where to say that it is held. Its From is the first one, or empty.
     """
 
-    def __init__(self, what: str, reason: HoldReason = HoldReason.UNREADABLE) -> None:
+    def __init__(
+        self,
+        what: str,
+        reason: HoldReason = HoldReason.UNREADABLE,
+        head: IncomingMail | None = None,
+    ) -> None:
         super().__init__(f"unreadable mail: {what}")
         self.what = what
         self.reason = reason
+        self.head = head
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,17 +235,11 @@ def _mail(
     def ids(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(i for text in raw.get(name, ()) for i in parse_ids(text)))
 
-    # RFC 5322 section 3.6: one From. With two, or two authors in it, clients and filters
-    # disagree on who wrote the mail.
     authors = addresses("from")
-    if len(raw.get("from", ())) > 1 or len(authors) > 1:
-        raise UnreadableMail("two_from", HoldReason.TWO_FROM)
-    if not authors or not authors[0].valid:
-        raise UnreadableMail("from")
     dates = raw.get("date", ())
-    return IncomingMail(
+    mail = IncomingMail(
         fields=tuple(fields),
-        from_=authors[0],
+        from_=authors[0] if authors else Address("", ""),
         message_id=next(iter(ids("message-id")), None),
         in_reply_to=ids("in-reply-to"),
         references=ids("references"),
@@ -251,6 +254,13 @@ def _mail(
         html=html,
         attachments=attachments,
     )
+    # RFC 5322 section 3.6: one From. With two, or two authors in it, clients and filters
+    # disagree on who wrote the mail.
+    if len(raw.get("from", ())) > 1 or len(authors) > 1:
+        raise UnreadableMail("two_from", HoldReason.TWO_FROM, mail)
+    if not authors or not authors[0].valid:
+        raise UnreadableMail("from", head=mail)
+    return mail
 
 
 _META = re.compile(rb"<meta[^>]{0,200}charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
