@@ -23,7 +23,7 @@ __all__ = ["Daemon", "DaemonTrouble"]
 
 _STARTING = 45.0
 """Seconds until it must run; on two slow cores about five."""
-_STOPPING = 4.0
+_STOPPING = 3.0
 """Seconds it has for an orderly end."""
 _LINE = 256 * 1024
 _NOT_INHERITED = frozenset(

@@ -122,6 +122,7 @@ class Story:
         tell.folder("INBOX of support@maison-brindille.example", mails)
         await tell.pause(2)
         first = self._of(self._claim, mails)
+        await self._stage.agent().mark(first)
         tell.say("\nThe first one, as the agent opens it:")
         tell.paper(
             "what the customer wrote, and the order",
@@ -190,6 +191,7 @@ class Story:
         tell = self._tell
         mail = self._of(self._question, await self._inbox())
         agent = self._stage.agent(_INES, client=Client.ROUNDCUBE)
+        await agent.mark(mail)
         text = "Bonjour,\n\nElle part demain matin, vous l'aurez vendredi.\n\nInès\n\n"
         tell.paper("Inès types", text + "!colse", style="magenta")
         known = await self._notices()

@@ -146,7 +146,7 @@ def test_the_story_is_told_and_ends(start: Start, imap: str) -> None:
     server = "Dovecot 2.3" if imap == "dovecot" else "embedded IMAP server"
     for line in (
         server,
-        "Thomas Le Goff via C",
+        "Hervé Châtelain via C",
         "Commande 26",
         "!clos",
         "✓ No command, no quoted line, no token, no header of Paul's mail.",
