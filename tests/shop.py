@@ -160,12 +160,13 @@ class Shop:
 
     async def thread(self, discussion: BookedDiscussion, folder: str = "INBOX") -> list[SeenMail]:
         """The messages of a discussion as filed, oldest first; notices are left out."""
-        return [
+        found = [
             m
             for m in await self.inbox(folder)
             if m.message["X-Mailbridge-Discussion"] == str(discussion.id)
             and m.message["X-Mailbridge-Message"]
         ]
+        return sorted(found, key=lambda m: m.message["Date"].datetime)
 
     async def first(self, discussion: BookedDiscussion) -> SeenMail:
         """The first message of a discussion, as it lies in the inbox."""

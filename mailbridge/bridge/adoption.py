@@ -12,10 +12,12 @@ from email import message_from_bytes
 from email.message import Message as ParsedMail
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.probe import PROBE_SHORT
+from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.identity import short_id
-from mailbridge.journal.tables import DiscussionRow, FilingRow, MessageRow
+from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, MessageRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.fields import decode_field, parse_date
 from mailbridge.mail.headers import MailMarks, read_marks
@@ -28,10 +30,21 @@ _DELIVERED = ("Received", "Return-Path", "Delivered-To", "X-Original-To")
 
 
 async def adopt(ctx: Context, session: MailboxSession) -> int:
-    """Read our own mails back into a fresh journal; how many there were. Safe to repeat."""
+    """Read our own mails back into a fresh journal; how many there were. Safe to repeat.
+
+    A journal restored from a backup counts as fresh too: the mailbox knows more than it does.
+    """
     async with ctx.read() as tx:
-        if (await tx.account()).adopted_at is not None:
+        adopted = (await tx.account()).adopted_at is not None
+    if adopted:
+        if not await _is_behind(ctx, session):
             return 0
+        ctx.log.warning("the journal is older than the mailbox; taking over what lies there")
+        async with ctx.write() as tx:
+            (await tx.account()).adopted_at = None
+            # Folders are looked at anew: nothing that already lies in them is obeyed.
+            await tx.folders.forget()
+            tx.note("journal found older than the mailbox")
     layout = ctx.config.mailbox
     folders = await session.folders()
     there = {f.name for f in folders}
@@ -48,6 +61,32 @@ async def adopt(ctx: Context, session: MailboxSession) -> int:
     if count:
         ctx.log.info("threads of an earlier journal taken over", mails=count)
     return count
+
+
+async def _is_behind(ctx: Context, session: MailboxSession) -> bool:
+    """Whether a mail of ours lies in the mailbox that the journal never meant to file.
+
+    Every mail is in the journal before it is written, so this can only be a restored one.
+    """
+    layout = ctx.config.mailbox
+    there = {f.name for f in await session.folders()}
+    for folder in dict.fromkeys((layout.folder, layout.closed_folder)):
+        if folder not in there:
+            continue
+        state = await session.state(folder)
+        async with ctx.read() as tx:
+            known_to = await tx.filings.highest_uid(folder, state.uidvalidity)
+        uids = await session.find_header(folder, "X-Mailbridge-Account", from_uid=known_to + 1)
+        for start in range(0, len(uids), _CHUNK):
+            for fetched in await session.headers(folder, uids[start : start + _CHUNK]):
+                message_id = str(message_from_bytes(fetched.data).get("Message-ID", "")).strip()
+                name = ctx.identity.read(message_id)
+                if name is None or name.short == PROBE_SHORT:
+                    continue
+                async with ctx.read() as tx:
+                    if await tx.filings.by_mail(message_id) is None:
+                        return True
+    return False
 
 
 async def _adopt_folder(ctx: Context, session: MailboxSession, folder: str) -> int:
@@ -106,8 +145,27 @@ async def _adopt_mail(
             filed_at=tx.now,
         )
     )
+    if marks.notice.startswith("receipt:") and marks.text_hash:
+        tx.deliveries.add(_dispatched(ctx, marks, tx))
     await tx.flush()
     return True
+
+
+def _dispatched(ctx: Context, marks: MailMarks, tx: Transaction) -> DeliveryRow:
+    """An answer an earlier journal sent: it waits for nothing any more, and the discussion's
+    message that it became is known as ours by it."""
+    return DeliveryRow(
+        account=ctx.name,
+        discussion=marks.discussion,
+        reply=marks.notice.replace("receipt:", "adopted:")[:64],
+        number=0,
+        state=DeliveryState.RESENT,
+        message_id="",
+        text="",
+        text_hash=marks.text_hash,
+        due_at=tx.now,
+        created_at=marks.started_at,
+    )
 
 
 def _ours(ctx: Context, mail: ParsedMail, message_id: str) -> bool:
@@ -119,6 +177,9 @@ def _ours(ctx: Context, mail: ParsedMail, message_id: str) -> bool:
 
 def _discussion(ctx: Context, marks: MailMarks, folder: str, subject: str) -> DiscussionRow:
     short = short_id(marks.reference, ctx.prefix)
+    layout = ctx.config.mailbox
+    # A thread an agent threw away has no home there: what the customer writes next is to be seen.
+    home = layout.closed_folder if folder == layout.closed_folder else layout.folder
     return DiscussionRow(
         account=ctx.name,
         id=marks.discussion,
@@ -134,8 +195,8 @@ def _discussion(ctx: Context, marks: MailMarks, folder: str, subject: str) -> Di
         claim_type=marks.claim or None,
         relay_address=marks.relay or None,
         relay_confirmed_at=marks.relay_confirmed_at,
-        folder=folder,
-        wanted_folder=folder,
+        folder=home,
+        wanted_folder=home,
         started_at=marks.started_at,
     )
 

@@ -184,7 +184,9 @@ class Filing:
         ctx = self._ctx
         mails: list[Rendered] = []
         async with ctx.write() as tx:
-            for row in await tx.filings.by_ids([r.id for r in rows]):
+            planned = await tx.filings.by_ids([r.id for r in rows])
+            gathered = await self._renderer.gather(tx, planned)
+            for row in planned:
                 rendered = await self._renderer.render(tx, row)
                 if isinstance(rendered, RenderFault):
                     self._failed(tx, row, rendered.words)
@@ -193,6 +195,7 @@ class Filing:
                 row.date, row.internal_date = rendered.date, rendered.mail.internal_date
                 self._move(tx, row, FilingEvent.BEGIN)
                 mails.append(rendered)
+            del gathered
         return mails
 
     async def _append(self, session: MailboxSession, batch: _Batch) -> int:

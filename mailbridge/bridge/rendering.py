@@ -6,6 +6,7 @@ newest; its Message-ID was fixed when it was planned.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -57,6 +58,20 @@ class Renderer:
             return await self._message(tx, row, discussion)
         except (TemplateBroken, ValueError, KeyError) as error:
             return RenderFault(f"{type(error).__name__}: {error}")
+
+    async def gather(self, tx: Transaction, rows: Sequence[FilingRow]) -> list[object]:
+        """Read at once what these mails are made of; keep the answer while they are rendered.
+
+        The transaction hands out what it still holds: without this every mail costs three reads,
+        and each of those writes what the mail before it changed.
+        """
+        threads = await tx.discussions.many({r.discussion for r in rows})
+        numbers = {d.order_number for d in threads.values() if d.order_number}
+        return [
+            threads,
+            await tx.discussions.messages_of(list(threads)),
+            await tx.discussions.orders(numbers),
+        ]
 
     async def _message(
         self, tx: Transaction, row: FilingRow, discussion: DiscussionRow

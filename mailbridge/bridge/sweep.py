@@ -24,10 +24,12 @@ from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, MessageRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import (
+    ContractError,
     Listing,
     NotAuthorizedError,
     RefusedError,
     RelayAnswer,
+    TransientError,
     Window,
 )
 
@@ -42,6 +44,9 @@ _BATCH = 100
 _ORDERS = 50
 """Orders asked for in one call."""
 
+
+_PATIENCE = timedelta(minutes=10)
+"""How long words of a customer wait for what is shown beside them."""
 
 _NO_TEXT = text_hash("")
 
@@ -295,8 +300,9 @@ class Sweep:
             chunk = numbers[start : start + _ORDERS]
             try:
                 orders = await ctx.marketplace.orders(chunk)
-            except (NotAuthorizedError, RefusedError) as error:
+            except (NotAuthorizedError, RefusedError, TransientError, ContractError) as error:
                 # The words of the customer matter more than the card below them.
+                self._unless_worth_waiting(error, discussions)
                 ctx.log.warning("orders not given; threads go without order card", error=str(error))
                 return
             async with ctx.write() as tx:
@@ -310,9 +316,17 @@ class Sweep:
             return {}
         try:
             return await self._ctx.marketplace.relay_addresses(open_ones)
-        except (NotAuthorizedError, RefusedError) as error:
+        except (NotAuthorizedError, RefusedError, TransientError, ContractError) as error:
+            self._unless_worth_waiting(error, discussions)
             self._ctx.log.warning("relay addresses not given", error=str(error))
             return {}
+
+    def _unless_worth_waiting(self, error: Exception, discussions: Sequence[Discussion]) -> None:
+        """Raise what passes by itself, as long as nobody's words have waited for long."""
+        now = self._ctx.clock()
+        oldest = min(d.updated_at or d.created_at for d in discussions)
+        if isinstance(error, TransientError) and now - oldest < _PATIENCE:
+            raise error
 
 
 def _moved_on(listed: Discussion, row: DiscussionRow | None) -> bool:

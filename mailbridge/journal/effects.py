@@ -81,6 +81,16 @@ class Filings:
         )
         return list(await self._session.scalars(query))
 
+    async def highest_uid(self, folder: str, uidvalidity: int) -> int:
+        """The highest UID of a mail of ours known to lie in this folder, 0 for none."""
+        query = select(func.max(FilingRow.uid)).where(
+            FilingRow.account == self._account,
+            FilingRow.folder == folder,
+            FilingRow.uidvalidity == uidvalidity,
+            FilingRow.state == FilingState.FILED,
+        )
+        return await self._session.scalar(query) or 0
+
     async def next_due(self) -> datetime | None:
         """When the next planned mail is due."""
         query = select(func.min(FilingRow.due_at)).where(

@@ -31,6 +31,10 @@ class Folders:
             FolderRow(account=self._account, name=name, uidvalidity=uidvalidity, next_uid=next_uid)
         )
 
+    async def forget(self) -> None:
+        """Every folder is to be looked at as if for the first time."""
+        await self._session.execute(delete(FolderRow).where(FolderRow.account == self._account))
+
 
 class Replies:
     """Staff replies."""

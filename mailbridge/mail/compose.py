@@ -172,7 +172,13 @@ class Composer:
         text = self._render("mail/notice.txt.j2", context)
         page = self._render("mail/notice.html.j2", context, html=True)
         kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)
-        marks = replace(self._marks(thread), notice=key, notice_kind=kind)
+        sent = notice.kind is NoticeKind.RECEIPT and notice.text
+        marks = replace(
+            self._marks(thread),
+            notice=key,
+            notice_kind=kind,
+            text_hash=text_hash(notice.text) if sent else "",
+        )
         made = self._mail(
             thread, name, date, DAEMON_NAME, marks, text, page, in_reply_to=in_reply_to
         )

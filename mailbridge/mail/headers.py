@@ -196,6 +196,7 @@ class MailMarks:
     author_name: str = ""
     """As the service wrote it: part of the message's identity."""
     text_hash: str = ""
+    """Of the message shown; on a receipt, of the answer it is about."""
     notice: str = ""
     """The journal's key of the notice; empty on a message."""
     notice_kind: str = ""

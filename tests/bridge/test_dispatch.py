@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -187,11 +188,9 @@ async def test_stopped_in_the_middle_of_handing_over(tmp_path: Path) -> None:
         async def cut(*_: object) -> None:
             raise ConnectionAbortedError("the machine is switched off")
 
-        outgoing._settle = cut  # type: ignore[method-assign]  # noqa: SLF001
-        try:
+        outgoing._settle = cut  # type: ignore[method-assign]
+        with contextlib.suppress(ConnectionAbortedError):
             await shop.settle(1)
-        except ConnectionAbortedError:
-            pass
         await shop.world.mail.settled()
         await shop.restart()
         await shop.settle()

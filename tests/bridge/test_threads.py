@@ -38,7 +38,7 @@ async def test_each_kind_of_discussion_becomes_a_thread(tmp_path: Path) -> None:
             assert len(str(message["References"]).split()) == 1  # the phantom root
             assert not mail.seen
             assert str(discussion.messages[0].text).splitlines()[0] in mail.text
-            assert not [name for name in message.keys() if name.lower().startswith("list-")]
+            assert not [name for name in message if name.lower().startswith("list-")]
             # The relay address stands nowhere that a client would write to.
             for name in ("From", "To", "Cc", "Reply-To", "Sender"):
                 assert "clemarche" not in str(message[name])

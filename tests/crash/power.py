@@ -156,9 +156,9 @@ class Stage:
         for folder in ("INBOX", "Clos"):
             for mail in await _ours(shop, folder):
                 marks = mail.message
-                words = mail.text.strip().partition("\n\n")[2][:40]
+                words = mail.text.partition("Écrit le")[0].strip()[-60:]
                 name = str(marks["X-Mailbridge-Notice-Kind"] or f"message {words!r}")
-                what = f"{marks['X-Mailbridge-Kind']}: {name}"
+                what = f"{mail.subject.rpartition(' (')[0].removeprefix('Re: ')}: {name}"
                 mails[folder, what] += 1
         return End(
             mails=mails,

@@ -1,5 +1,4 @@
 """Opening the journal: a new one, one that is there, one that is not for us."""
-# ruff: noqa: ASYNC240 (a test may look at a file)
 
 from __future__ import annotations
 

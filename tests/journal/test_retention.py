@@ -1,5 +1,4 @@
 """Retention: whatever people wrote or are called goes, what identifies an effect stays."""
-# ruff: noqa: ASYNC240 (a test may look at a file)
 
 from __future__ import annotations
 

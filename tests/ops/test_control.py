@@ -1,5 +1,4 @@
 """Commands to the daemon, over real sockets."""
-# ruff: noqa: ASYNC240 (a test may look at a file)
 
 from __future__ import annotations
 
