@@ -188,7 +188,7 @@ async def test_stopped_in_the_middle_of_handing_over(tmp_path: Path) -> None:
         async def cut(*_: object) -> None:
             raise ConnectionAbortedError("the machine is switched off")
 
-        outgoing._settle = cut  # type: ignore[method-assign]
+        outgoing._settle = cut  # type: ignore[assignment, method-assign]
         with contextlib.suppress(ConnectionAbortedError):
             await shop.settle(1)
         await shop.world.mail.settled()
