@@ -86,6 +86,8 @@ class End:
 
     mails: Counter[tuple[str, str]]
     """(folder, what the mail is) of all mails of ours, each with its number."""
+    ids: Counter[str]
+    """Message-IDs of all mails of ours: none may stand there twice."""
     relay: Counter[str]
     """Texts the relay accepted for customers."""
     books: tuple[tuple[str, tuple[str, ...]], ...]
@@ -153,6 +155,7 @@ class Stage:
 
     async def _end(self, shop: Shop) -> End:
         mails: Counter[tuple[str, str]] = Counter()
+        ids: Counter[str] = Counter()
         for folder in ("INBOX", "Clos"):
             for mail in await _ours(shop, folder):
                 marks = mail.message
@@ -160,8 +163,10 @@ class Stage:
                 name = str(marks["X-Mailbridge-Notice-Kind"] or f"message {words!r}")
                 what = f"{mail.subject.rpartition(' (')[0].removeprefix('Re: ')}: {name}"
                 mails[folder, what] += 1
+                ids[str(marks["Message-ID"])] += 1
         return End(
             mails=mails,
+            ids=ids,
             relay=Counter(m.text.strip() for m in shop.world.relay.accepted),
             books=tuple(
                 (d.status, tuple(m.text for m in d.messages)) for d in shop.world.books.discussions

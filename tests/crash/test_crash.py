@@ -157,10 +157,10 @@ async def test_resuming_after_a_cut_ends_like_never_stopping(
 def _compare(end: End, expected: End, where: str) -> None:
     assert end.relay == expected.relay, where
     assert end.books == expected.books, where
-    assert not [mail for mail, times in end.mails.items() if times > 1], where
+    assert not [mail for mail, times in end.ids.items() if times > 1], where
     # A person may be asked about a reply that may have left, or need not be asked any more.
     assert _settled(end) == _settled(expected), where
 
 
-def _settled(end: End) -> set[tuple[str, str]]:
-    return {mail for mail in end.mails if "trouble/" not in mail[1]}
+def _settled(end: End) -> dict[tuple[str, str], int]:
+    return {mail: times for mail, times in end.mails.items() if "trouble/" not in mail[1]}
