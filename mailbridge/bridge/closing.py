@@ -32,6 +32,9 @@ __all__ = ["Closing", "ask_to_close"]
 _RECORDING = timedelta(hours=72)
 """How long "the last answer is not yours" may be our own reply still on its way."""
 
+_NEVER_GOES = frozenset({DeliveryState.CANCELLED, DeliveryState.RESENT})
+"""States of a reply's dispatches of which none is on its way any more."""
+
 _BROKEN_ANSWERS = 5
 """How often a close is asked for again after an answer that could not be read."""
 
@@ -147,7 +150,7 @@ class Closing:
                 states = {DeliveryState(d.state) for d in deliveries}
                 if DeliveryState.RECORDED in states or not states:
                     _move(tx, row, ClosingEvent.PROCEED)
-                elif states == {DeliveryState.CANCELLED}:
+                elif DeliveryState.CANCELLED in states and states <= _NEVER_GOES:
                     _move(tx, row, ClosingEvent.WITHDRAW, "its reply was cancelled")
 
     async def _close(self, row: ClosingRow) -> None:

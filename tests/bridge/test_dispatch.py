@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from mailbridge.sandbox.books import BookedDiscussion
+from mailbridge.sandbox.faults import HtmlError
 from mailbridge.sandbox.mailserver import Provider
 from mailbridge.sandbox.smtp import DropAfterDot, HangAfterDot, Reply, Stage
 from tests.shop import Shop, open_shop
@@ -152,6 +153,56 @@ async def test_resending_reads_the_discussion_once_more(tmp_path: Path) -> None:
         assert shop.sent == []
         assert discussion.seller_texts == [ANSWER]
         assert "recorded" in (await shop.states(discussion))["deliveries"]
+
+
+async def test_a_resend_that_is_called_off_ends_the_close_as_well(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = await answered(shop, f"{ANSWER}\n!clos")
+        shop.world.mail.submission.faults.once(DropAfterDot(kept=False))
+        await shop.settle()
+        await shop.later(hours=4)
+        notice = await shop.notice("trouble/unrecorded")
+        shop.world.market.faults.always(HtmlError(503))
+        agent = shop.world.agent()
+        await agent.reply(notice, "!renvoyer")
+        await shop.bridge.once(None)
+        assert (await shop.states(discussion))["deliveries"] == ["resent", "planned"]
+        shop.clock.advance(timedelta(seconds=20))
+        await agent.reply(notice, "!annuler")
+        await shop.bridge.once(None)
+        shop.world.market.faults.clear()
+        await shop.later(hours=1)
+
+        assert shop.sent == []
+        assert await shop.states(discussion) == {
+            "replies": ["settled"] * 3,
+            "deliveries": ["resent", "cancelled"],
+            "closings": ["withdrawn"],
+        }
+
+
+async def test_a_resend_that_gives_way_to_new_words_ends_the_close_as_well(
+    tmp_path: Path,
+) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = await answered(shop, f"{ANSWER}\n!clos")
+        faults = shop.world.mail.submission.faults
+        faults.once(DropAfterDot(kept=False))
+        await shop.settle()
+        await shop.later(hours=4)
+        faults.once(Reply(Stage.DOT, "554 5.7.1 Contenu refusé"))
+        await shop.world.agent().reply(await shop.notice("trouble/unrecorded"), "!renvoyer")
+        await shop.settle()
+        refused = await shop.notice("hold/submission_refused")
+        await shop.world.agent().reply(refused, "Bonjour, il arrive demain.")
+        await shop.settle()
+
+        assert shop.sent == ["Bonjour, il arrive demain."]
+        assert await shop.states(discussion) == {
+            "replies": ["settled"] * 3,
+            "deliveries": ["resent", "cancelled", "recorded"],
+            "closings": ["withdrawn"],
+        }
 
 
 async def test_no_answer_at_all_after_the_dot(tmp_path: Path) -> None:
