@@ -37,8 +37,8 @@ async def running(shop: Shop) -> AsyncIterator[Supervisor]:
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(30):
-        while not await true():
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - another process's mailbox rings no bell
+        while not await true():  # noqa: ASYNC110 - a mailbox rings no bell of ours
+            await asyncio.sleep(0.1)
 
 
 async def test_an_account_that_cannot_sign_in_stops_no_other(tmp_path: Path) -> None:
