@@ -163,7 +163,6 @@ class Judging:
             replies_on=ctx.config.replies.enabled,
             paused=account.paused_at is not None,
             others=await self._colleagues(tx, reply),
-            answered_still_open=await self._still_open(tx, reply),
             text_min=capabilities.text_min,
             text_max=capabilities.text_max,
             attachments=findings.attachment_names,
@@ -185,11 +184,18 @@ class Judging:
         return check_outgoing(text, ctx.identity, codes, ctx.vocabulary) or ""
 
     async def _colleagues(self, tx: Transaction, reply: ReplyRow) -> list[Colleague]:
+        """Who else may have answered the same question: what was written before the customer
+        asked it was an answer to something else, unless it names the very same mail (the clocks
+        of clients and of the marketplace are not one)."""
+        asked_at = await self._asked_at(tx, reply)
         others: list[Colleague] = []
         for other in await tx.replies.of_discussion(reply.discussion):
             if other.id == reply.id or not other.text.strip():
                 continue
             if other.state not in (IntakeState.ACCEPTED, IntakeState.SETTLED):
+                continue
+            earlier = asked_at is not None and other.written_at < asked_at
+            if earlier and other.answers != reply.answers:
                 continue
             if not await tx.deliveries.of_reply(other.id):
                 continue  # a note, or a reply that sent nothing
@@ -209,23 +215,18 @@ class Judging:
             )
         return others
 
-    async def _still_open(self, tx: Transaction, reply: ReplyRow) -> bool:
-        """Whether no customer message came between the colleague's answer and the mail this
-        reply answers: True means that both answered the same question."""
+    async def _asked_at(self, tx: Transaction, reply: ReplyRow) -> datetime | None:
+        """When the customer wrote the message this reply answers; None where it answers a mail
+        of another kind (a receipt, a colleague's words)."""
         answered = await tx.filings.by_mail(reply.answers) if reply.answers else None
         if answered is None or answered.notice is not None:
-            return True
+            return None
         message = await tx.discussions.message(
             reply.discussion, answered.key.removeprefix("message:")
         )
         if message is None or message.author_kind != AuthorKind.CUSTOMER:
-            return True
-        others = await tx.replies.of_discussion(reply.discussion)
-        return any(
-            o.written_at >= message.sent_at
-            for o in others
-            if o.id != reply.id and o.state in (IntakeState.ACCEPTED, IntakeState.SETTLED)
-        )
+            return None
+        return message.sent_at
 
     async def _already_recorded(self, tx: Transaction, reply: ReplyRow) -> bool:
         """Whether the discussion shows this text by the seller: then it was sent long ago."""

@@ -77,6 +77,7 @@ class Case:
     replies_on: bool = True
     paused: bool = False
     others: Sequence[Colleague] = ()
+    """Those whose answer may be to the same question."""
     text_min: int = 0
     text_max: int | None = None
     attachments: str = ""
@@ -85,8 +86,6 @@ class Case:
     leak: str = ""
     waived: frozenset[HoldReason] = frozenset()
     """Holds that a person has lifted by having it sent as it stands."""
-    answered_still_open: bool = field(default=True)
-    """False where a newer customer message came after what the colleague answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,6 @@ def _colleagues(case: Case) -> Iterator[Hold]:
     for other in case.others:
         if (
             other.sender.lower() != case.sender.lower()
-            and case.answered_still_open
             and not (case.references & other.message_ids)
             and case.answers not in other.message_ids
         ):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from email.message import EmailMessage
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 from tests.shop import code_in, open_shop
 
 PAUL, LEA = "paul@maison-brindille.example", "lea@maison-brindille.example"
+ZOE = "zoe@maison-brindille.example"
 STAFF: dict[str, Any] = {
     "staff": ({"address": PAUL, "name": "Paul"}, {"address": LEA, "name": "Léa"}),
     "replies": {"sender": "support@maison-brindille.example"},
@@ -105,6 +108,49 @@ async def test_a_newer_question_may_be_answered_by_anybody(tmp_path: Path) -> No
         await shop.settle()
 
         assert shop.sent == ["Un instant.", "Il est dans le carton."]
+
+
+async def test_who_answered_an_earlier_question_is_not_named_for_the_newer_one(
+    tmp_path: Path,
+) -> None:
+    staff = (*STAFF["staff"], {"address": ZOE, "name": "Zoé"})
+    async with open_shop(tmp_path, config={**STAFF, "staff": staff}) as shop:
+        discussion = shop.world.cast.claim()
+        await shop.settle()
+        agent = shop.world.agent()
+        await agent.reply(await shop.first(discussion), "Un instant.", edit=by(PAUL))
+        await shop.later(minutes=5)
+        shop.world.books.customer_writes(discussion, "Et le chargeur ?")
+        await shop.later(minutes=5)
+        newest = (await shop.thread(discussion))[-1]
+        await agent.reply(newest, "Il est dans le carton.", edit=by(LEA))
+        await shop.later(minutes=3)
+        await agent.reply(newest, "Nous vous en envoyons un.", edit=by(ZOE))
+        await shop.settle()
+
+        assert shop.sent == ["Un instant.", "Il est dans le carton."]
+        notice = await shop.notice("hold/colleague_answered")
+        assert "Léa" in notice.text
+        assert "Paul a" not in notice.text
+
+
+async def test_a_client_whose_clock_is_slow_has_answered_all_the_same(tmp_path: Path) -> None:
+    def slow(message: EmailMessage) -> None:
+        by(PAUL)(message)
+        message.replace_header("Date", format_datetime(shop.clock() - timedelta(days=1)))
+
+    async with open_shop(tmp_path, config=STAFF) as shop:
+        discussion = shop.world.cast.claim()
+        await shop.settle()
+        mail = await shop.first(discussion)
+        agent = shop.world.agent()
+        await agent.reply(mail, "Bonjour, nous vous remboursons.", edit=slow)
+        await shop.later(minutes=3)
+        await agent.reply(mail, "Bonjour, nous vous renvoyons le produit.", edit=by(LEA))
+        await shop.settle()
+
+        assert shop.sent == ["Bonjour, nous vous remboursons."]
+        assert "Paul" in (await shop.notice("hold/colleague_answered")).text
 
 
 async def test_a_note_by_a_colleague_stops_nobody(tmp_path: Path) -> None:

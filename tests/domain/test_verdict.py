@@ -162,7 +162,6 @@ cases = st.builds(
     text_max=st.sampled_from([None, 10, 4000]),
     attachments=st.sampled_from(["", "virus.exe"]),
     leak=st.sampled_from(["", "a code"]),
-    answered_still_open=st.booleans(),
 )
 
 
@@ -252,10 +251,6 @@ def test_an_answer_that_knew_the_colleagues_is_no_second_answer() -> None:
     knew = GOOD.references | {"<n1@mb.shop.example>"}
     assert verdict(others=(PAUL,), references=knew) == Accept()
     assert verdict(others=(PAUL,), answers="<paul-1@shop.example>") == Accept()
-
-
-def test_a_customer_who_wrote_again_may_be_answered() -> None:
-    assert verdict(others=(PAUL,), answered_still_open=False) == Accept()
 
 
 def test_ones_own_second_answer_is_ones_own_business() -> None:
