@@ -31,7 +31,7 @@ class Receipts:
             open_replies = [
                 r for r in await tx.replies.in_state(IntakeState.ACCEPTED) if await _ended(tx, r)
             ]
-            unasked = [c for c in await tx.closings.of_nobody() if not c.told]
+            unasked = await tx.closings.of_nobody()
         for reply in open_replies:
             await self._settle(reply.id)
         for row in unasked:

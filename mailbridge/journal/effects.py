@@ -248,13 +248,14 @@ class Closings:
         return list(await self._session.scalars(query))
 
     async def of_nobody(self) -> list[ClosingRow]:
-        """Settled closes that no reply asked for, oldest first."""
+        """Settled closes that no reply asked for and nobody was told of yet, oldest first."""
         query = (
             select(ClosingRow)
             .where(
                 ClosingRow.account == self._account,
                 ClosingRow.reply.is_(None),
                 ClosingRow.state.in_(SETTLED),
+                ClosingRow.told == "",
             )
             .order_by(ClosingRow.id)
         )

@@ -328,10 +328,11 @@ async def test_closes_of_nobody_are_told_apart(journal: Journal, tenure: Tenure)
         tx.closings.add(closing(None, state=ClosingState.CLOSED))
         tx.closings.add(closing(None, state=ClosingState.READY))
         tx.closings.add(closing("r1", state=ClosingState.CLOSED))
+        tx.closings.add(closing(None, state=ClosingState.CLOSED, told="receipt"))
     async with journal.read(BRINDILLE) as tx:
         assert [c.id for c in await tx.closings.of_nobody()] == [1]
         assert [c.id for c in await tx.closings.of_reply("r1")] == [3]
-        assert [c.id for c in await tx.closings.of_discussion("7731")] == [1, 2, 3]
+        assert [c.id for c in await tx.closings.of_discussion("7731")] == [1, 2, 3, 4]
 
 
 async def test_status_counts_by_state(journal: Journal, tenure: Tenure) -> None:
