@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.dovecot import Dovecot
+from tests.requirements import find_contract
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +24,12 @@ def courier() -> Iterator[Dovecot]:
     """Another one, with its folders below `INBOX.`, in maildirs."""
     with Dovecot("maildir", prefix="INBOX.") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The recorded contract of the real service."""
+    return find_contract()
 
 
 @pytest.fixture

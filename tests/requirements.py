@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-__all__ = ["find_tool", "optional"]
+__all__ = ["CONTRACT", "find_contract", "find_tool", "optional"]
+
+CONTRACT = (
+    Path(
+        os.environ.get("MAILBRIDGE_CONTRACT")
+        or Path(__file__).resolve().parents[1].parent / "shared" / "contract"
+    )
+    / "cdiscount-soap"
+)
+"""Where the recorded contract of the real service lies, for those who have it; it is never part
+of the repository."""
 
 
 def optional(reason: str) -> NoReturn:
@@ -25,3 +36,9 @@ def find_tool(name: str, hint: str) -> str:
     """Path of a program, also in /usr/sbin, which an ordinary user's PATH leaves out."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     return path or optional(f"{name} is not installed ({hint})")
+
+
+def find_contract() -> Path:
+    """The folder of the recorded contract."""
+    there = (CONTRACT / "service.wsdl").is_file() and (CONTRACT / "recorded").is_dir()
+    return CONTRACT if there else optional("no recorded contract here (MAILBRIDGE_CONTRACT)")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.requirements import find_tool, optional
+
 UNIT = Path(__file__).parents[1] / "systemd" / "mailbridge.service"
-ANALYZE = shutil.which("systemd-analyze")
-needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 
 
 def directives() -> dict[str, dict[str, list[str]]]:
@@ -72,20 +71,23 @@ def test_what_an_operator_may_add_is_shown() -> None:
         assert f"\n{example}" in text
 
 
-@needs_systemd
-def test_systemd_understands_every_line(runnable: Path) -> None:
-    assert ANALYZE is not None
+@pytest.fixture
+def analyze() -> str:
+    return find_tool("systemd-analyze", "apt-get install systemd")
+
+
+def test_systemd_understands_every_line(analyze: str, runnable: Path) -> None:
     verified = subprocess.run(
-        [ANALYZE, "verify", "--man=no", str(runnable)], capture_output=True, text=True, check=False
+        [analyze, "verify", "--man=no", str(runnable)], capture_output=True, text=True, check=False
     )
     complaints = [line for line in verified.stderr.splitlines() if UNIT.name in line]
     assert (verified.returncode, complaints) == (0, [])
 
 
-@needs_systemd
-def test_the_score_is_1_2_or_better_and_each_gap_has_its_reason(runnable: Path) -> None:
-    assert ANALYZE is not None
-    command = [ANALYZE, "security", "--offline=true", "--no-pager"]
+def test_the_score_is_1_2_or_better_and_each_gap_has_its_reason(
+    analyze: str, runnable: Path
+) -> None:
+    command = [analyze, "security", "--offline=true", "--no-pager"]
     told = subprocess.run(
         [*command, str(runnable)], capture_output=True, text=True, check=False
     ).stdout
@@ -109,15 +111,14 @@ def test_the_score_is_1_2_or_better_and_each_gap_has_its_reason(runnable: Path) 
     }
 
 
-def allowed_calls() -> list[str]:
+def allowed_calls(analyze: str) -> list[str]:
     """The system calls the unit's filter leaves, as this systemd's named sets have them."""
-    assert ANALYZE is not None
 
     def expand(name: str) -> set[str]:
         if not name.startswith("@"):
             return {name}
         told = subprocess.run(
-            [str(ANALYZE), "syscall-filter", "--no-pager", name],
+            [analyze, "syscall-filter", "--no-pager", name],
             capture_output=True,
             text=True,
             check=True,
@@ -163,7 +164,7 @@ for forbidden in (
         continue
     sys.exit("a ban is not in force")
 
-import aioimaplib, aiosmtplib, httpx, inscriptis, jinja2, lxml.etree, mailparser_reply
+import aioimaplib, aiosmtplib, httpx, inscriptis, jinja2, lxml.etree
 import pydantic, sqlalchemy, structlog, tenacity, zeep
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -196,9 +197,10 @@ print("all at work")
 """
 
 
-@needs_systemd
-def test_our_libraries_work_within_the_bans_on_memory_and_system_calls(tmp_path: Path) -> None:
-    calls = allowed_calls()
+def test_our_libraries_work_within_the_bans_on_memory_and_system_calls(
+    analyze: str, tmp_path: Path
+) -> None:
+    calls = allowed_calls(analyze)
     assert "connect" in calls
     assert "chroot" not in calls
     done = subprocess.run(
@@ -208,5 +210,5 @@ def test_our_libraries_work_within_the_bans_on_memory_and_system_calls(tmp_path:
         check=False,
     )
     if "PR_SET_MDWE" in done.stderr:
-        pytest.skip("this kernel is older than Linux 6.3")
+        optional("this kernel is older than Linux 6.3")
     assert (done.stdout, done.stderr, done.returncode) == ("all at work\n", "", 0)

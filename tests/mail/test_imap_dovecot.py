@@ -26,6 +26,7 @@ from mailbridge.mail.port import (
 )
 from tests.dovecot import PASSWORD, Dovecot, token
 from tests.mail.mailboxes import NOON, mail, password, stored
+from tests.requirements import optional
 
 Bearer = Literal["xoauth2", "oauthbearer"]
 
@@ -211,7 +212,7 @@ class TestDovecot:
             except OSError:
                 outward = "127.0.0.1"
         if outward.startswith("127."):
-            pytest.skip("this machine has no address but loopback")
+            optional("this machine has no address but loopback")
         heard: list[bytes] = []
 
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

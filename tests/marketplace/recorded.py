@@ -1,25 +1,13 @@
-"""Where the recorded contract of the real service lies, for those who have it."""
+"""Recorded answers of the real service, for those who have them."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-FOLDER = (
-    Path(
-        os.environ.get("MAILBRIDGE_CONTRACT")
-        or Path(__file__).resolve().parents[2].parent / "shared" / "contract"
-    )
-    / "cdiscount-soap"
-)
+from tests.requirements import CONTRACT
 
-needs_recordings = pytest.mark.skipif(
-    not (FOLDER / "service.wsdl").is_file(),
-    reason="the recorded contract is not here (MAILBRIDGE_CONTRACT)",
-)
+needs_recordings = pytest.mark.usefixtures("recordings")
 
 
 def recording(name: str) -> bytes:
-    return (FOLDER / "recorded" / name).read_bytes()
+    return (CONTRACT / "recorded" / name).read_bytes()

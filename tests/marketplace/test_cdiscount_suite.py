@@ -17,8 +17,9 @@ from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.faults import AnswerLost, HtmlError, NotAuthorized
 from mailbridge.sandbox.orders import BookedOrder, BookedParcel, OrderLineEntry, Person
-from tests.marketplace.recorded import FOLDER, needs_recordings
+from tests.marketplace.recorded import needs_recordings
 from tests.marketplace.suite import MarketplaceSuite, Stage
+from tests.requirements import CONTRACT
 
 START = datetime(2019, 4, 25, 12, 0, 0, 177_000, tzinfo=UTC)
 OPERATIONS = {
@@ -163,5 +164,5 @@ class TestRecordedContract(MarketplaceSuite):
 
     @pytest.fixture
     async def stage(self) -> AsyncIterator[Stage]:
-        async for stage in staged(str(FOLDER / "service.wsdl")):
+        async for stage in staged(str(CONTRACT / "service.wsdl")):
             yield stage

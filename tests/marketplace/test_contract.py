@@ -16,8 +16,9 @@ from mailbridge.marketplace.cdiscount.envelope import header
 from mailbridge.marketplace.cdiscount.wire import Wire
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020, Contract, load
 from mailbridge.marketplace.port import ContractError, TransientError
-from tests.marketplace.recorded import FOLDER, needs_recordings, recording
+from tests.marketplace.recorded import needs_recordings, recording
 from tests.marketplace.scripted import ScriptedService
+from tests.requirements import CONTRACT
 
 XS = "{http://www.w3.org/2001/XMLSchema}"
 WSDL = "{http://schemas.xmlsoap.org/wsdl/}"
@@ -119,7 +120,7 @@ def is_subsequence(part: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:
 
 @needs_recordings
 def test_every_type_is_the_recorded_one_or_leaves_optional_fields_out() -> None:
-    theirs = shapes(documents(FOLDER, *(p.name for p in FOLDER.glob("*.xsd"))))
+    theirs = shapes(documents(CONTRACT, *(p.name for p in CONTRACT.glob("*.xsd"))))
     for (kind, name), mine in ours(of_2020=False).items():
         real = theirs[(kind, name)]
         where = f"{kind} {name}"
@@ -178,7 +179,7 @@ def operations(folder: Path, service: str, interface: str) -> dict[str, tuple[An
 @needs_recordings
 def test_every_operation_is_bound_as_recorded() -> None:
     mine = operations(OURS, "service.wsdl", "interface.wsdl")
-    theirs = operations(FOLDER, "service.wsdl", "wsdl0.wsdl")
+    theirs = operations(CONTRACT, "service.wsdl", "wsdl0.wsdl")
     assert mine.keys() == OPERATIONS
     assert mine == {name: theirs[name] for name in mine}
 
@@ -229,7 +230,7 @@ async def test_the_one_list_is_used_where_the_contract_has_it_and_sender_types()
 
 @needs_recordings
 async def test_the_recorded_contract_loads_from_its_folder() -> None:
-    loaded = await contract(str(FOLDER / "service.wsdl"))
+    loaded = await contract(str(CONTRACT / "service.wsdl"))
     assert loaded.operations >= OPERATIONS
     assert len(loaded.operations) == 44
     assert not loaded.has_discussion_list
@@ -239,10 +240,10 @@ async def test_the_recorded_contract_loads_from_its_folder() -> None:
 async def test_the_recorded_contract_loads_from_a_url_though_its_imports_name_another_host() -> (
     None
 ):
-    files = {"wsdl": (FOLDER / "service.wsdl").read_bytes()}
-    for path in FOLDER.glob("*.xsd"):
+    files = {"wsdl": (CONTRACT / "service.wsdl").read_bytes()}
+    for path in CONTRACT.glob("*.xsd"):
         files[f"xsd={path.stem}"] = path.read_bytes()
-    files["wsdl=wsdl0"] = (FOLDER / "wsdl0.wsdl").read_bytes()
+    files["wsdl=wsdl0"] = (CONTRACT / "wsdl0.wsdl").read_bytes()
     async with ScriptedService() as service:
         service.serve_wsdl(files)
         market = service.marketplace(wsdl=f"{service.url}/service.svc?wsdl")
@@ -399,8 +400,8 @@ def plain(element: etree._Element) -> Any:
 LOADED: dict[str, Contract] = {}
 
 RECORDED = (
-    sorted(p.name[: -len(".request.xml")] for p in (FOLDER / "recorded").glob("*.request.xml"))
-    if FOLDER.is_dir()
+    sorted(p.name[: -len(".request.xml")] for p in (CONTRACT / "recorded").glob("*.request.xml"))
+    if CONTRACT.is_dir()
     else ["get-order-claim-list"]
 )
 
@@ -413,7 +414,7 @@ async def test_a_recorded_request_is_built_again(name: str, source: str) -> None
         "{http://schemas.xmlsoap.org/soap/envelope/}Body"
     )
     assert body is not None
-    where = str(FOLDER / "service.wsdl") if source == "recorded" else source
+    where = str(CONTRACT / "service.wsdl") if source == "recorded" else source
     if where not in LOADED:
         LOADED[where] = await contract(where)
     loaded = LOADED[where]

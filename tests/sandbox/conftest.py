@@ -15,7 +15,8 @@ from mailbridge.sandbox.books import Books
 from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.people import Cast
-from tests.sandbox.soap import CONTRACT, Soap, tiny_contract
+from tests.requirements import CONTRACT
+from tests.sandbox.soap import Soap, tiny_contract
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -10,12 +9,7 @@ import httpx
 from lxml import etree
 
 from mailbridge.sandbox.cdiscount import CdiscountSimulator
-
-CONTRACT = (
-    Path(os.environ.get("MAILBRIDGE_CONTRACT", Path(__file__).parents[3] / "shared" / "contract"))
-    / "cdiscount-soap"
-)
-"""The recorded contract; never part of the repository."""
+from tests.requirements import CONTRACT
 
 REALM = "https://wsvc.cdiscount.com/MarketplaceAPIService.svc"
 CD = "http://www.cdiscount.com"

@@ -38,7 +38,7 @@ from mailbridge.sandbox.faults import (
     UnknownValue,
 )
 from mailbridge.sandbox.people import Cast
-from tests.sandbox.soap import CONTRACT, REALM, Soap
+from tests.sandbox.soap import REALM, Soap
 
 ALL = (
     "<c:orderClaimFilter><c:StatusList><c:DiscussionStateFilter>All</c:DiscussionStateFilter>"
@@ -311,11 +311,10 @@ class TestContract:
             assert (b'operation name="GetDiscussionList"' in whole) is modern
             assert b"wsvc.cdiscount.com/MarketplaceAPIService.svc?" not in whole
 
-    @pytest.mark.skipif(not CONTRACT.is_dir(), reason="the recorded contract is not here")
-    async def test_the_recorded_one(self, books: Books) -> None:
-        async with CdiscountSimulator(books, wsdl=CONTRACT) as market:
+    async def test_the_recorded_one(self, books: Books, recordings: Path) -> None:
+        async with CdiscountSimulator(books, wsdl=recordings) as market:
             found = await self._documents(market)
-            files = [path for path in CONTRACT.iterdir() if path.suffix in {".wsdl", ".xsd"}]
+            files = [path for path in recordings.iterdir() if path.suffix in {".wsdl", ".xsd"}]
             assert len(found) == len(files)
             assert all(url.startswith(market.service_url) for url in found)
 

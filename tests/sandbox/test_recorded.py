@@ -16,11 +16,10 @@ from mailbridge.sandbox.books import BookedDiscussion, BookedMessage, Books, Rel
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.orders import BookedOrder, OrderLineEntry, Person
 from mailbridge.sandbox.wire import PARIS
-from tests.sandbox.soap import CONTRACT, Soap, shape
+from tests.requirements import CONTRACT
+from tests.sandbox.soap import Soap, shape
 
-pytestmark = pytest.mark.skipif(
-    not (CONTRACT / "recorded").is_dir(), reason="the recorded contract is not here"
-)
+pytestmark = pytest.mark.usefixtures("recordings")
 
 _SOMEBODY = Person(
     "FIRSTNAME", "LASTNAME", "CIVILITY", street="STREET", zip_code="ZIPCODE", city="CITY",
