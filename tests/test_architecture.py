@@ -80,7 +80,6 @@ DOORS: dict[str, tuple[str, ...]] = {
     "alembic": ("journal.",),
     "authres": ("mail.trust",),
     "inscriptis": ("mail.markup", "sandbox."),
-    "mailparser_reply": ("mail.",),
     "jinja2": ("mail.rendering", "config.checks"),
     "markupsafe": ("mail.",),
     "rich": ("cli", "report", "sandbox."),
