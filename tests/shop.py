@@ -26,14 +26,12 @@ from mailbridge.sandbox.world import World
 
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 
-STAFF = ({"address": "support@maison-brindille.example", "name": "Service client"},)
-
 
 def configuration(world: World, home: Path, **changes: dict[str, Any]) -> Config:
     """A configuration for this world; `changes` are merged into the account's sections."""
     account: dict[str, Any] = {
         "shop_names": [world.books.seller],
-        "staff": STAFF,
+        "staff": [{"address": world.address, "name": "Service client"}],
         "marketplace": {
             "kind": "cdiscount",
             "login": world.market.login,
@@ -43,8 +41,8 @@ def configuration(world: World, home: Path, **changes: dict[str, Any]) -> Config
             "timeout": 30,
         },
         "imap": {
-            "host": world.mail.host,
-            "port": world.mail.imap_port,
+            "host": world.imap[0],
+            "port": world.imap[1],
             "security": "plain",
             "password": world.password,
             "timeout": 5,

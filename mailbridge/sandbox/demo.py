@@ -94,7 +94,7 @@ def _show_stage(teller: Teller, stage: Stage, daemon: Daemon) -> None:
     teller.done(f"marketplace simulator on 127.0.0.1:{market.port} (SOAP), with its mail relay")
     remark = f" ({stage.remark})" if stage.remark else ""
     teller.done(
-        f"mailbox of {stage.world.address}: {stage.mailbox_server} on port {stage.imap[1]}"
+        f"mailbox of {stage.world.address}: {stage.mailbox_server} on port {stage.world.imap[1]}"
         f"{remark}, SMTP on port {stage.world.mail.smtp_port}"
     )
     teller.done(f"the daemon: mailbridge run, process {daemon.pid}")

@@ -166,7 +166,7 @@ class Hosting:
 def show_mail_settings(stage: Stage, teller: Teller) -> None:
     """What a person types into their mail client."""
     world = stage.world
-    host, port = stage.imap
+    host, port = world.imap
     teller.say("\n[bold]For your mail client[/]")
     table = Table.grid(padding=(0, 2))
     for name, value in (

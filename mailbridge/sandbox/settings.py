@@ -39,7 +39,6 @@ def write_settings(
     world: World,
     folder: Path,
     *,
-    imap: tuple[str, int],
     wsdl: str | None = None,
     wait_for_sent_copy: str = "30s",
 ) -> Settings:
@@ -71,8 +70,8 @@ def write_settings(
             wsdl=f"wsdl = {_q(wsdl)}\n" if wsdl else "",
             marketplace_secret=_q(secrets / "marketplace"),
             mailbox_secret=_q(secrets / "mailbox"),
-            imap_host=_q(imap[0]),
-            imap_port=imap[1],
+            imap_host=_q(world.imap[0]),
+            imap_port=world.imap[1],
             smtp_host=_q(world.mail.host),
             smtp_port=world.mail.smtp_port,
             address=_q(world.address),

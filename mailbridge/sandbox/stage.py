@@ -36,7 +36,6 @@ class Stage:
     """A sandbox at work."""
 
     world: World
-    imap: tuple[str, int]
     mailbox_server: str
     """Which IMAP server it is, in words."""
     remark: str
@@ -46,7 +45,7 @@ class Stage:
     def agent(self, address: str = "", *, client: Client = Client.THUNDERBIRD) -> Agent:
         """One of the staff (`settings.STAFF`) at their mail client."""
         address = address or self.world.address
-        return self.world.agent(STAFF[address], address=address, client=client, imap=self.imap)
+        return self.world.agent(STAFF[address], address=address, client=client)
 
 
 @asynccontextmanager
@@ -80,18 +79,17 @@ async def open_stage(
             imap_port=0 if dovecot else imap_port,
             smtp_port=smtp_port,
             deliver=lmtp_delivery("127.0.0.1", dovecot.lmtp_port) if dovecot else None,
+            imap=("127.0.0.1", dovecot.imap_port) if dovecot else None,
         )
         await stack.enter_async_context(world)
-        imap = ("127.0.0.1", dovecot.imap_port if dovecot else world.mail.imap_port)
         settings = write_settings(
             world,
             home,
-            imap=imap,
             wsdl=world.market.wsdl_url if wsdl else None,
             wait_for_sent_copy=wait_for_sent_copy,
         )
         name = f"Dovecot {dovecot.version}" if dovecot else "embedded IMAP server"
-        yield Stage(world, imap, name, remark, settings)
+        yield Stage(world, name, remark, settings)
 
 
 async def _dovecot(

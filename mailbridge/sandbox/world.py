@@ -45,11 +45,13 @@ class World:
         folders: Iterable[str] = FOLDERS,
         deliver: Deliver | None = None,
         save_sent: SaveSent | None = None,
+        imap: tuple[str, int] | None = None,
         tls: ssl.SSLContext | None = None,
         imap_port: int = 0,
         smtp_port: int = 0,
     ) -> None:
         """`address` is the shared mailbox, and the sender registered at the marketplace.
+        `imap` is where mail is read (host, port) if `deliver` brings it elsewhere.
 
         The other parameters are those of the parts they belong to.
         """
@@ -77,7 +79,13 @@ class World:
             imap_port=imap_port,
             smtp_port=smtp_port,
         )
+        self._imap = imap
         self._stack = AsyncExitStack()
+
+    @property
+    def imap(self) -> tuple[str, int]:
+        """Host and port of the mailbox's IMAP server."""
+        return self._imap or (self.mail.host, self.mail.imap_port)
 
     def agent(
         self,
@@ -85,14 +93,12 @@ class World:
         *,
         client: Client = Client.THUNDERBIRD,
         address: str | None = None,
-        imap: tuple[str, int] | None = None,
         files_sent_copy: bool | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Agent:
         """Somebody of the staff on the shared mailbox.
 
-        `address` is the identity they write from, None: the mailbox's own. `imap` names another
-        IMAP server (host, port) where delivery goes elsewhere.
+        `address` is the identity they write from, None: the mailbox's own.
         `files_sent_copy`: None files one unless the provider does it.
         """
         provider = self.mail.provider
@@ -100,7 +106,7 @@ class World:
             address=address or self.address,
             user=self.address,
             password=self.password,
-            imap=imap or (self.mail.host, self.mail.imap_port),
+            imap=self.imap,
             smtp=(self.mail.host, self.mail.smtp_port),
             clock=self.clock,
             rng=self._rng,

@@ -11,7 +11,6 @@ from mailbridge.sandbox.agent import Client
 from mailbridge.sandbox.mailserver import Provider
 from tests.shop import code_in, open_shop
 
-ALIAS = "clients@maison-brindille.example"
 ANSWER = "Bonjour,\n\nVotre colis arrive demain."
 
 
@@ -132,95 +131,7 @@ async def test_the_sender_registered_at_the_marketplace_is_used(tmp_path: Path) 
         assert (mail.sender, mail.message["From"]) == (registered, f"La Maison <{registered}>")
 
 
-# --- the three setups -----------------------------------------------------------------------------
-
-
-async def test_an_alias_where_the_provider_has_no_plus_addresses(tmp_path: Path) -> None:
-    provider = Provider(plus=False, aliases={ALIAS: "support@maison-brindille.example"})
-    mailbox = {"address": "support@maison-brindille.example"}
-    mailbox |= {"reply_mode": "alias", "reply_address": ALIAS}
-    async with open_shop(tmp_path, provider=provider, config={"mailbox": mailbox}) as shop:
-        one, two = shop.world.cast.claim(), shop.world.cast.order_question()
-        await shop.settle()
-        for discussion in (one, two):
-            mail = await shop.first(discussion)
-            assert parseaddr(str(mail.message["Reply-To"]))[1] == ALIAS
-            await shop.world.agent().reply(mail, f"Réponse à {discussion.id}.")
-        await shop.settle()
-
-        assert len(shop.sent) == 2
-        assert one.seller_texts == [f"Réponse à {one.id}."]
-        assert two.seller_texts == [f"Réponse à {two.id}."]
-
-
-async def test_a_persons_own_mail_to_the_alias_is_left_alone(tmp_path: Path) -> None:
-    provider = Provider(plus=False, aliases={ALIAS: "support@maison-brindille.example"})
-    mailbox = {"address": "support@maison-brindille.example"}
-    mailbox |= {"reply_mode": "alias", "reply_address": ALIAS}
-    async with open_shop(tmp_path, provider=provider, config={"mailbox": mailbox}) as shop:
-        shop.world.cast.claim()
-        await shop.settle()
-        await shop.world.agent().write([ALIAS], "Planning", "Qui est là lundi ?")
-        await shop.settle()
-        await shop.later(minutes=5)
-
-        assert (shop.sent, await shop.told()) == ([], [])
-
-
-async def test_a_sent_copy_with_return_path_and_one_authenticated_hop(tmp_path: Path) -> None:
-    async with open_shop(tmp_path, provider=Provider(saves_sent_copy=True)) as shop:
-        discussion = shop.world.cast.claim()
-        await shop.settle()
-        await shop.world.agent().reply(await shop.first(discussion), f"{ANSWER}\n!clos")
-        (copy,) = await shop.inbox("Sent")
-        assert copy.message["Return-Path"] and "ESMTPA" in str(copy.message["Received"])
-        await shop.settle()
-
-        assert shop.sent == [ANSWER]
-        assert discussion.closed
-        # Our own mail to the customer lies in Sent, too, and is known as ours.
-        assert len(await shop.inbox("Sent")) == 2
-        assert (await shop.states(discussion))["replies"] == ["settled"]
-
-
-async def test_no_sent_copy_and_all_changed_on_delivery_is_released_by_code(tmp_path: Path) -> None:
-    provider = Provider(rewrites_message_id=True, disclaimer="Ce message est confidentiel.")
-    async with open_shop(tmp_path, provider=provider) as shop:
-        discussion = shop.world.cast.claim()
-        await shop.settle()
-        agent = shop.world.agent(files_sent_copy=False)
-        await agent.reply(await shop.first(discussion), ANSWER)
-        await shop.settle()
-        assert (shop.sent, await shop.told()) == ([], [])  # a better copy may still come
-        await shop.later(minutes=1)
-
-        notice = await shop.notice("hold/not_proven")
-        assert not notice.seen
-        assert "Votre colis arrive demain." in notice.text
-        assert shop.sent == []
-
-        await agent.reply(notice, f"!envoyer {code_in(notice)}")
-        await shop.settle()
-
-        (text,) = shop.sent
-        assert text.startswith(ANSWER)
-        assert "envoyer" not in text and code_in(notice) not in text
-        assert (await shop.states(discussion))["deliveries"] == ["recorded"]
-
-
-async def test_a_catch_all_domain(tmp_path: Path) -> None:
-    provider = Provider(plus=False, catchall="support@maison-brindille.example")
-    mailbox = {"address": "support@maison-brindille.example"}
-    mailbox |= {"reply_mode": "catchall", "reply_address": "tout@maison-brindille.example"}
-    async with open_shop(tmp_path, provider=provider, config={"mailbox": mailbox}) as shop:
-        discussion = shop.world.cast.claim()
-        await shop.settle()
-        mail = await shop.first(discussion)
-        assert parseaddr(str(mail.message["Reply-To"]))[1].startswith("mb-cd-")
-        await shop.world.agent().reply(mail, ANSWER)
-        await shop.settle()
-
-        assert shop.sent == [ANSWER]
+# --- what proves the origin ----------------------------------------------------------------------
 
 
 async def test_the_providers_own_check_proves_a_reply_without_sent_copy(tmp_path: Path) -> None:
