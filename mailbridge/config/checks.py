@@ -22,6 +22,7 @@ from mailbridge.config.book import Book
 from mailbridge.config.kinds import duration_text
 from mailbridge.config.lines import Path as KeyPath
 from mailbridge.config.models import (
+    SHIPPED_WSDL,
     Account,
     Config,
     MailboxLayout,
@@ -96,10 +97,12 @@ def _account(account: Account, at: KeyPath, book: Book) -> None:
             (*at, "marketplace", "login"),
             "Cdiscount's API accounts end in -api; the web page's login does not work",
         )
-    if market.wsdl != "builtin" and "://" not in market.wsdl and not Path(market.wsdl).is_file():
+    named = market.wsdl in SHIPPED_WSDL or "://" in market.wsdl
+    if not named and not Path(market.wsdl).is_file():
         book.mistake(
             (*at, "marketplace", "wsdl"),
-            f'there is no file {market.wsdl}; allowed: "builtin", a URL, or the path of a file',
+            f'there is no file {market.wsdl}; allowed: "builtin", "builtin-2020", a URL, or the '
+            "path of a file",
         )
 
 

@@ -163,8 +163,12 @@ class Alerts(Model):
     """How long a part must be failing before a mail goes out."""
 
 
+SHIPPED_WSDL = ("builtin", "builtin-2020")
+"""Descriptions of the service that come with mailbridge."""
+
+
 def _wsdl(value: str, info: ValidationInfo) -> str:
-    if value == "builtin":
+    if value in SHIPPED_WSDL:
         return value
     if "://" in value:
         return http_url(value)
@@ -184,8 +188,10 @@ class Cdiscount(Model):
     """Where tokens are issued."""
     service_url: HttpUrl = "https://wsvc.cdiscount.com/MarketplaceAPIService.svc"
     """The SOAP service itself."""
-    wsdl: Annotated[Line, Kind('`"builtin"`, URL or path'), AfterValidator(_wsdl)] = "builtin"
-    """`builtin`: the subset shipped with mailbridge; else a URL or a path of a WSDL."""
+    wsdl: Annotated[Line, Kind("name, URL or path"), AfterValidator(_wsdl)] = "builtin"
+    """`builtin`: the subset shipped with mailbridge, as the service had it in 2019;
+    `builtin-2020`: the same with GetDiscussionList, which the service had later (one list in
+    place of three); else a URL or a path of a WSDL."""
     partner: Line = ""
     """Partner name for the header's Security/UserName, as Cdiscount asks of integrators."""
     timeout: Annotated[Duration, Between("30s", "15m")] = timedelta(seconds=240)

@@ -11,6 +11,7 @@ import pytest
 
 from mailbridge.config import loader, shape
 from mailbridge.config.loader import ConfigError, Loaded, load, unreadable_secrets
+from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
 
 GOOD = """
 [alerts]
@@ -100,6 +101,14 @@ def test_relative_paths_start_at_the_file(desk: Desk, monkeypatch: pytest.Monkey
     monkeypatch.chdir("/")
     config = desk.load('templates_dir = "templates"\n' + GOOD).config
     assert config.templates_dir == desk.file.parent / "templates"
+
+
+@pytest.mark.parametrize("name", [BUILTIN, BUILTIN_2020])
+def test_a_description_that_comes_with_mailbridge_is_known_by_its_name(
+    desk: Desk, name: str
+) -> None:
+    config = desk.load(changed(('"shop-api"', f'"shop-api"\nwsdl = "{name}"'))).config
+    assert config.accounts["shop"].marketplace.wsdl == name
 
 
 @pytest.mark.parametrize(
