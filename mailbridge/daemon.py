@@ -118,6 +118,8 @@ async def _context(
             mode=layout.reply_mode,
             mailbox=layout.address,
             reply_address=layout.reply_address,
+            former_aliases=layout.former_aliases,
+            former_domains=layout.former_domains,
         ),
         clock=clock,
         log=structlog.get_logger("mailbridge").bind(account=name),

@@ -142,6 +142,7 @@ def _own_addresses(config: Config) -> list[str]:
     for account in config.accounts.values():
         layout = account.mailbox
         own += [layout.address, layout.reply_address, account.replies.sender]
+        own += layout.former_aliases
         own += [account.imap.user, account.smtp.user, *(s.address for s in account.staff)]
     return [address for address in own if address]
 

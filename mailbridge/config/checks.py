@@ -127,6 +127,14 @@ def _mailbox(box: MailboxLayout, account: KeyPath, book: Book) -> None:
             )
         case ReplyMode.PLUS, str():
             book.warning(reply, 'is not used with reply_mode = "plus"; did you mean "alias"?', mode)
+    for place, alias in enumerate(box.former_aliases):
+        if alias.lower() == box.address.lower():
+            book.mistake(
+                (*at, "former_aliases", place),
+                "is the mailbox's own address; replies could not be told from customers' mails; "
+                "allowed: addresses that were reply_address once",
+                address,
+            )
     local, _, domain = box.address.rpartition("@")
     if box.reply_mode is ReplyMode.PLUS and len(local) > PLUS_LOCAL_MAX:
         book.mistake(
@@ -321,11 +329,17 @@ def _between_accounts(config: Config, book: Book) -> None:
                     "each account",
                     *rests,
                 )
+        fixed = {
+            (*at, "mailbox", "former_aliases", place): alias
+            for place, alias in enumerate(box.former_aliases)
+        }
         if box.reply_mode is ReplyMode.ALIAS and box.reply_address is not None:
-            other = aliases.setdefault(box.reply_address.lower(), name)
+            fixed[*at, "mailbox", "reply_address"] = box.reply_address
+        for where, alias in fixed.items():
+            other = aliases.setdefault(alias.lower(), name)
             if other != name:
                 book.mistake(
-                    (*at, "mailbox", "reply_address"),
+                    where,
                     f"is the reply address of account {other}; allowed: an alias for each account",
                     (*at, "mailbox", "reply_mode"),
                 )

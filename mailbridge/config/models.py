@@ -228,6 +228,10 @@ class MailboxLayout(Model):
     """`plus` (support+mb-…@), `catchall` or `alias`; `mailbridge check` proves which one works."""
     reply_address: EmailAddress | None = None
     """alias: the one fixed address; catchall: any address whose domain takes everything."""
+    former_aliases: tuple[EmailAddress, ...] = ()
+    """Reply addresses of `alias` mode used before: threads filed then still name them."""
+    former_domains: tuple[Host, ...] = ()
+    """Domains of `plus` or `catchall` addresses used before, for the same reason."""
     id_domain: Host | None = None
     """Right side of our Message-IDs; None: `mb.` before the mailbox's domain."""
     folder: Folder = "INBOX"

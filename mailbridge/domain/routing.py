@@ -31,14 +31,30 @@ class ReplyAddresses:
     """Makes and reads reply addresses for one account's reply mode."""
 
     def __init__(
-        self, identity: Identity, *, mode: str, mailbox: str, reply_address: str | None
+        self,
+        identity: Identity,
+        *,
+        mode: str,
+        mailbox: str,
+        reply_address: str | None,
+        former_aliases: Iterable[str] = (),
+        former_domains: Iterable[str] = (),
     ) -> None:
-        """`mode` is plus, catchall or alias; the latter two need `reply_address`."""
+        """`mode` is plus, catchall or alias; the latter two need `reply_address`.
+
+        Threads filed before a change go on naming what they were filed with: `former_aliases`
+        were reply addresses of alias mode, `former_domains` those of plus or catch-all addresses.
+        """
         self._identity = identity
         self.mailbox = mailbox.lower()
         self._mode = mode
         self._base = (reply_address or mailbox).lower()
         self._local, _, self._domain = self._base.rpartition("@")
+        self._aliases = {a.lower() for a in former_aliases}
+        if mode == "alias":
+            self._aliases.add(self._base)
+        self._domains = {self._domain, self.mailbox.rpartition("@")[2]}
+        self._domains |= {d.lower() for d in former_domains}
 
     def of(self, short: str) -> str:
         """The addr-spec that replies of this discussion go to."""
@@ -51,14 +67,14 @@ class ReplyAddresses:
                 return self._base
 
     def is_alias(self, address: str) -> bool:
-        """True if this is the one fixed reply address (alias mode)."""
-        return self._mode == "alias" and address.lower() == self._base
+        """True if this is the one fixed reply address of alias mode, or was one before."""
+        return address.lower() in self._aliases
 
     def proves(self, address: str) -> str | None:
-        """The short id an address proves; checked in every mode, so that old threads go on
-        after the mode was changed."""
+        """The short id an address proves; checked in every mode, so that threads filed in
+        another one go on (from another domain: where that is among the former ones)."""
         local, _, domain = address.lower().rpartition("@")
-        if domain not in (self._domain, self.mailbox.rpartition("@")[2]):
+        if domain not in self._domains:
             return None
         return self._identity.read_route(local.rpartition("+")[2])
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mailbridge.config.models import ReplyMode
 from mailbridge.sandbox.clock import HandClock, wall_clock
 from mailbridge.sandbox.mailserver import Provider
 from tests.mailhost import a_domain, on_dovecot
@@ -64,6 +65,33 @@ async def test_an_alias_where_the_provider_has_no_plus_addresses(
         assert one.seller_texts == [f"Réponse à {one.id}."]
         assert two.seller_texts == [f"Réponse à {two.id}."]
         assert one.closed and two.closed
+
+
+async def test_threads_filed_with_an_alias_go_on_after_it_was_given_up(
+    shop_with: Open, domain: str
+) -> None:
+    alias = f"clients@{domain}"
+    provider = Provider(aliases={alias: f"support@{domain}"})
+    async with shop_with(provider, reply_mode="alias", reply_address=alias) as shop:
+        old = shop.world.cast.claim()
+        await shop.settle()
+        await shop.reconfigure(
+            mailbox={
+                "reply_mode": ReplyMode.PLUS,
+                "reply_address": None,
+                "former_aliases": (alias,),
+            }
+        )
+        new = shop.world.cast.order_question()
+        await shop.settle()
+        for discussion in (old, new):
+            await shop.world.agent().reply(await shop.first(discussion), f"À {discussion.id}.")
+        await shop.settle()
+
+        assert parseaddr(str((await shop.first(old)).message["Reply-To"]))[1] == alias
+        assert parseaddr(str((await shop.first(new)).message["Reply-To"]))[1] != alias
+        assert old.seller_texts == [f"À {old.id}."]
+        assert new.seller_texts == [f"À {new.id}."]
 
 
 async def test_a_persons_own_mail_to_the_alias_is_left_alone(shop_with: Open, domain: str) -> None:

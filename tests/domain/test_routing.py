@@ -210,13 +210,46 @@ def test_old_threads_go_on_after_the_mode_was_changed() -> None:
     assert routed(from_plus, ALIAS) == ReplyTo(SHORT, shown)
 
 
+MOVED = ReplyAddresses(
+    IDENTITY,
+    mode="plus",
+    mailbox="contact@newshop.example",
+    reply_address=None,
+    former_aliases=["Clients@shop.example"],
+    former_domains=["shop.example", "Answers.shop.example"],
+)
+
+
+@MODES
+def test_old_threads_go_on_at_former_addresses(addresses: ReplyAddresses) -> None:
+    shown = mail_of(SHORT)
+    reply = written(addresses.of(SHORT), answering=(shown,))
+    elsewhere = ReplyAddresses(
+        IDENTITY, mode="plus", mailbox="contact@newshop.example", reply_address=None
+    )
+    assert routed(reply, elsewhere) == Elsewhere(SHORT)
+    assert routed(reply, MOVED) == ReplyTo(SHORT, shown)
+
+
+def test_a_former_address_is_never_given_out() -> None:
+    assert MOVED.of(SHORT) == f"contact+{IDENTITY.route(SHORT)}@newshop.example"
+
+
+def test_a_former_domain_proves_no_more_than_its_tags() -> None:
+    assert routed(written("paul@shop.example", answering=(mail_of(SHORT),)), MOVED) == (
+        Elsewhere(SHORT)
+    )
+    forged = ReplyAddresses(FORGER, mode="plus", mailbox=MAILBOX, reply_address=None).of(SHORT)
+    assert MOVED.proves(forged) is None
+
+
 others = st.lists(st.sampled_from([MAILBOX, PAUL, "x@y.example", PLUS.of(OTHER)]), max_size=3)
 ids = st.lists(
     st.sampled_from(["<a@b.example>", mail_of(SHORT), mail_of(OTHER), "", "<>"]), max_size=3
 )
 
 
-@given(others, st.booleans(), ids, ids, st.sampled_from([PLUS, CATCHALL, ALIAS]))
+@given(others, st.booleans(), ids, ids, st.sampled_from([PLUS, CATCHALL, ALIAS, MOVED]))
 def test_only_what_names_one_thread_and_nobody_else_is_a_reply(
     further: list[str],
     addressed: bool,
