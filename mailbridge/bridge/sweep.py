@@ -284,7 +284,9 @@ class Sweep:
                 by_discussion[delivery.discussion].append(delivery)
         return {
             owner: [
-                Dispatched(d.id, d.text_hash, d.first_tried_at or d.created_at, d.text)
+                Dispatched(
+                    d.id, d.text_hash, d.first_tried_at or d.created_at, d.text, d.address or ""
+                )
                 for d in sorted(
                     (d for i in ids for d in by_discussion.get(i, ())),
                     key=lambda d: d.state == DeliveryState.RESENT,

@@ -8,7 +8,7 @@ nothing is suspicious, not "all closed".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +33,12 @@ _BOUNCE = re.compile(
 words, as integrators filter them). Not among them: "THIS IS A WARNING MESSAGE ONLY", sendmail's
 word on a mail it still tries to deliver; to send that one again would double it."""
 
+_REPORT = re.compile(
+    rf"\W*(?:subject: *|the original message was received at|{_BOUNCE.pattern})", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"\b[\w.+-]{1,64}@[\w.-]{1,255}")
+_STATUS = re.compile(r"\b5\.\d{1,3}\.\d{1,3}\b|\b55\d\b")
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -53,6 +59,8 @@ class Dispatched:
     tried_at: datetime
     text: str = ""
     """Empty once pruned."""
+    address: str = ""
+    """Where it went; empty once pruned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +137,7 @@ def plan(
         unread = message.author.kind is not AuthorKind.SELLER and (
             not history or (listed.status is not Status.CLOSED and position >= waiting_from)
         )
-        bounced = None
-        if _BOUNCE.search(message.text[:4000]) and dispatched:
-            bounced = _bounced(message, dispatched)
+        bounced = _bounced(message, dispatched)
         new.append(NewMessage(entry.key, message, entry.text_hash, True, unread, bounced=bounced))
     is_closed = listed.status is Status.CLOSED
     was_closed = known is not None and known.status is Status.CLOSED
@@ -176,5 +182,26 @@ def _ours(message: Message, digest: str, dispatched: Sequence[Dispatched]) -> Di
 
 
 def _bounced(message: Message, dispatched: Sequence[Dispatched]) -> int | None:
-    earlier = [d for d in dispatched if d.tried_at <= message.sent_at + _SKEW]
+    """The reply that this message says was not delivered."""
+    text = message.text[:4000]
+    if not dispatched or not _BOUNCE.search(text):
+        return None
+    named = {a.lower() for a in _ADDRESS.findall(text)}
+    possible = [d for d in dispatched if d.address.lower() in named] or dispatched
+    if message.author.kind is AuthorKind.CUSTOMER and not _is_report(text, named, dispatched):
+        return None
+    earlier = [d for d in possible if d.tried_at <= message.sent_at + _SKEW]
     return max(earlier, key=lambda d: d.tried_at).id if earlier else None
+
+
+def _is_report(text: str, named: Set[str], dispatched: Sequence[Dispatched]) -> bool:
+    """Whether a machine wrote this, though the service shows it as the customer's.
+
+    Where kinds are guessed from names, whoever is not known is a customer. But customers quote
+    what their own mail programs tell them, and to send an answer again for that would double it:
+    so the report names where our reply went (a customer never sees that address), or it names
+    nobody, begins as a report and has a permanent failure's code.
+    """
+    if named:
+        return any(d.address.lower() in named for d in dispatched)
+    return bool(_REPORT.match(text) and _STATUS.search(text))

@@ -47,8 +47,11 @@ def listing(*messages: Message, status: Status = Status.OPEN) -> Discussion:
     )
 
 
-def sent(text: str, *, number: int = 1, minute: int = 0) -> Dispatched:
-    return Dispatched(number, text_hash(text), NOON + timedelta(minutes=minute))
+def sent(
+    text: str, *, number: int = 1, minute: int = 0, address: str = "c.0a@clemarche.example"
+) -> Dispatched:
+    tried_at = NOON + timedelta(minutes=minute)
+    return Dispatched(number, text_hash(text), tried_at, address=address)
 
 
 def written_down(listed: Discussion, known: Known | None, todo: Plan) -> Known:
@@ -182,15 +185,22 @@ def test_words_typed_on_the_marketplaces_own_page_are_filed_as_read() -> None:
 # --- bounces ---------------------------------------------------------------------------------
 
 
+FATAL = "----- The following addresses had permanent fatal errors -----"
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "by"),
     [
-        "----- The following addresses had permanent fatal errors -----\n<c.0a@clemarche.example>",
-        "Subject: Delivery Status Notification (Failure)",
-        "undelivered mail returned to sender",
+        (f"{FATAL}\n<C.0a@clemarche.example>", AuthorKind.CUSTOMER),
+        (
+            f"The original message was received at 23 Nov 2026\n\n{FATAL}\n(reason: 550 5.1.1)",
+            AuthorKind.CUSTOMER,
+        ),
+        ("Subject: Delivery Status Notification (Failure)\n5.2.1 disabled", AuthorKind.CUSTOMER),
+        ("Subject: Delivery Status Notification (Failure)", AuthorKind.AUTOMATIC),
+        ("undelivered mail returned to sender", AuthorKind.AUTOMATIC),
     ],
 )
-@pytest.mark.parametrize("by", [AuthorKind.CUSTOMER, AuthorKind.AUTOMATIC])
 def test_a_bounce_in_the_discussion_is_tied_to_the_newest_reply_and_filed(
     words: str, by: AuthorKind
 ) -> None:
@@ -200,11 +210,32 @@ def test_a_bounce_in_the_discussion_is_tied_to_the_newest_reply_and_filed(
 
 
 def test_a_bounce_names_no_reply_that_was_tried_after_it() -> None:
-    bounce = said("The following addresses had permanent fatal errors", minute=0)
+    bounce = said(f"{FATAL}\n<c.0a@clemarche.example>", minute=0)
     out = [sent("Un", number=1, minute=-30), sent("Deux", number=2, minute=40)]
     assert plan(listing(bounce), None, out).new[0].bounced == 1
     assert plan(listing(bounce), None, out[1:]).new[0].bounced is None
     assert plan(listing(bounce), None).new[0].bounced is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Bonjour, mon mail est revenu : « Undelivered Mail Returned to Sender ». Que faire ?",
+        "J'ai eu ceci, avec 550 5.1.1 :\nUndelivered Mail Returned to Sender",
+        f"{FATAL}\n<contact@boutique.example>\n(reason: 550 5.1.1 User unknown)",
+        "Delivery Status Notification (Failure)",
+    ],
+)
+def test_a_customer_who_quotes_a_bounce_of_their_own_gets_nothing_twice(words: str) -> None:
+    (new,) = plan(listing(said(words, minute=9)), None, [sent("Un")]).new
+    assert (new.bounced, new.filed, new.unread) == (None, True, True)
+
+
+def test_a_bounce_that_names_an_address_is_about_what_went_there() -> None:
+    out = [sent("Un", number=1), sent("Deux", number=2, minute=5, address="c.0b@clemarche.example")]
+    words = f"{FATAL}\n<c.0a@clemarche.example>"
+    bounce = listing(said(words, by=AuthorKind.AUTOMATIC, minute=9))
+    assert plan(bounce, None, out).new[0].bounced == 1
 
 
 def test_a_warning_of_delay_is_no_bounce_for_the_mail_may_still_arrive() -> None:
