@@ -8,6 +8,7 @@ and References like any client.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import imaplib
 import re
 import smtplib
@@ -404,9 +405,14 @@ class Agent:
 
     async def _imap(self, work: Callable[[imaplib.IMAP4], _Result]) -> _Result:
         def inside() -> _Result:
-            with imaplib.IMAP4(*self._imap_at, timeout=10) as box:
+            box = imaplib.IMAP4(*self._imap_at, timeout=10)
+            try:
                 box.login(self._user, self._password)
                 return work(box)
+            finally:
+                # Dovecot was seen to hang up without an answer to LOGOUT; the work is done.
+                with contextlib.suppress(imaplib.IMAP4.abort, OSError):
+                    box.logout()
 
         return await asyncio.to_thread(inside)
 
