@@ -275,6 +275,10 @@ class Agent:
         ident = str(message_from_bytes(data).get("Message-ID", ""))
         return WrittenMail(ident, tuple(recipients), data, submitted=True, filed=copy)
 
+    async def file_sent_copy(self, mail: WrittenMail) -> None:
+        """File the copy of a mail that was submitted without one: some clients take their time."""
+        await self._file(mail.data)
+
     # --- tidying -----------------------------------------------------------------------------
 
     async def move(self, mail: SeenMail, folder: str) -> None:

@@ -1,0 +1,184 @@
+"""Daemon, mailbox, submission and marketplace are killed while work is under way, and come back.
+
+One story, because a back-fill is what takes time: a thousand discussions are filed, staff answer,
+customers write on. In the end each message lies in the mailbox once, each answer reached its
+customer once, and its discussion is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mailbridge.sandbox.faults import Hang
+from mailbridge.sandbox.smtp import HangAfterDot
+from tests.integration.place import Place, open_place
+from tests.marketplace.recorded import needs_recordings
+from tests.requirements import CONTRACT
+
+MANY = 1000
+LONG = 30.0
+"""Seconds for which a server is silent that is killed meanwhile."""
+CLOSE = "CloseDiscussionList"
+Doing = Callable[[], Awaitable[None]]
+MESSAGE, NOTICE_KIND = "X-Mailbridge-Message", "X-Mailbridge-Notice-Kind"
+
+
+@needs_recordings
+@pytest.mark.timeout(300)
+async def test_nothing_is_lost_or_doubled_whoever_is_killed(tmp_path: Path) -> None:
+    async with open_place(tmp_path, CONTRACT) as place:
+        day = Day(place)
+        await day.the_back_fill_is_disturbed()
+        await day.so_are_the_answers()
+        await day.doubts_are_decided()
+        await place.until_quiet(seconds=150)
+        print(f"{day.mails} mails filed in {day.seconds:.1f} s, all deaths included;", end=" ")
+        print(f"the daemon held {place.weigh()} MiB at most")
+
+        mails = [mail for mail in await place.mails() if mail["X-Mailbridge-Account"]]
+        assert max(Counter(str(mail["Message-ID"]) for mail in mails).values()) == 1
+        assert day.filed(mails) == day.to_be_filed()
+        # Each answer left once, arrived once, and its agent was told once.
+        words = Counter(day.answers.values())
+        assert Counter(mail.text for mail in place.world.relay.accepted) == words
+        books = place.world.books
+        assert Counter(t for d in books.discussions for t in d.seller_texts if t in words) == words
+        assert {d.id for d in books.discussions if d.closed} == day.answers.keys()
+        assert day.receipts(mails) == Counter(day.answers.keys())
+
+
+class Day:
+    """What staff and customers do while servers die."""
+
+    def __init__(self, place: Place) -> None:
+        """Three days ago a thousand customers wrote; some were answered on the web."""
+        self.place = place
+        self.answers: dict[int, str] = {}
+        """What was answered in which discussion."""
+        self.mails = 0
+        self.seconds = 0.0
+        place.clock.behind = timedelta(days=3)
+        self._past = place.world.cast.history(MANY, closed_share=0)
+        place.clock.behind = timedelta(0)
+        self._talkative = iter(self._past[100:])
+
+    # --- the story ----------------------------------------------------------------------------
+
+    async def the_back_fill_is_disturbed(self) -> None:
+        place = self.place
+        self.mails = sum(len(d.messages) for d in self._past)
+        begun = time.monotonic()
+        await place.start()
+        asked = place.world.market.calls
+        await place.until(lambda: any("List" in c.operation for c in asked), "a list is asked for")
+        await place.kill_marketplace()
+        await place.until_filed(300)
+        await place.kill_daemon()
+        # With no server to take it this one has surely not left, and goes by itself in a minute.
+        submission = place.world.mail.submission
+        await self._answer(submission.stop)
+        await place.until(lambda: bool(_outcomes(place)), "the daemon has tried to send")
+        await submission.start()
+        assert _outcomes(place) == ["deferred"]
+        await place.until_filed(1000)
+        await place.kill_dovecot()
+        await place.until_filed(self.mails)
+        self.seconds = time.monotonic() - begun
+
+    async def so_are_the_answers(self) -> None:
+        place = self.place
+        for kill in (place.kill_daemon, place.kill_dovecot):
+            await self._answer()
+            await self._meanwhile(kill)
+        # Taken, but nobody was told so: by the daemon's death, then by the server's.
+        for kill in (place.kill_daemon, place.kill_submission):
+            words = await self._answer(partial(place.meet, HangAfterDot(LONG, kept=True)))
+            await place.until(partial(self._arrived, words), "the relay has the answer")
+            await self._meanwhile(kill)
+        # Swallowed without a word.
+        faults = place.world.mail.submission.faults
+        await self._answer(partial(place.meet, HangAfterDot(LONG, kept=False)))
+        await place.until(lambda: not faults.pending, "the submission server is silent")
+        await self._meanwhile(place.kill_submission)
+        # Closed, but nobody was told so.
+        market = place.world.market
+        market.faults.once(Hang(LONG, after=True), CLOSE)
+        before = market.performed(CLOSE)
+        await self._answer()
+        await place.until(lambda: market.performed(CLOSE) > before, "one more is closed")
+        await self._meanwhile(place.kill_marketplace)
+
+    async def doubts_are_decided(self) -> None:
+        """The operator has sent again what may have left and did not arrive."""
+        place = self.place
+        for ident, words in self.answers.items():
+            while not self._arrived(words):
+                shown = await place.ask("show", discussion=str(ident))
+                await place.world.mail.settled()
+                if shown["deliveries"][-1]["state"] == "uncertain" and not self._arrived(words):
+                    await place.ask("resend", discussion=str(ident))
+                await asyncio.sleep(0.2)
+
+    # --- what people do -----------------------------------------------------------------------
+
+    async def _answer(self, before: Doing | None = None) -> str:
+        """The next customer in the mailbox is answered for good; the words of it.
+
+        `before` comes between the agent's sending and the daemon's.
+        """
+        discussion = self._past[len(self.answers)]
+        words = f"Bonjour, voici notre réponse numéro {len(self.answers)}."
+        mail = await self.place.first(discussion)
+        await self.place.reply(mail, f"{words}\n!clos", before=before)
+        self.answers[discussion.id] = words
+        return words
+
+    async def _meanwhile(self, kill: Doing) -> None:
+        """Customers write before and after a server dies."""
+        self._write()
+        await kill()
+        self._write()
+
+    def _write(self) -> None:
+        cast = self.place.world.cast
+        cast.follow_up(next(self._talkative))
+        cast.discussion()
+
+    # --- what is to be seen -------------------------------------------------------------------
+
+    def to_be_filed(self) -> Counter[str]:
+        """Discussion -> messages, less what staff wrote by mail."""
+        return Counter(
+            {
+                str(d.id): len(d.messages) - (d.id in self.answers)
+                for d in self.place.world.books.discussions
+            }
+        )
+
+    @staticmethod
+    def filed(mails: Iterable[EmailMessage]) -> Counter[str]:
+        """Discussion -> mails that show a message of it."""
+        return Counter(str(m["X-Mailbridge-Discussion"]) for m in mails if m[MESSAGE])
+
+    @staticmethod
+    def receipts(mails: Iterable[EmailMessage]) -> Counter[int]:
+        """Discussion -> receipts."""
+        return Counter(
+            int(m["X-Mailbridge-Discussion"]) for m in mails if m[NOTICE_KIND] == "receipt"
+        )
+
+    def _arrived(self, words: str) -> bool:
+        return any(mail.text == words for mail in self.place.world.relay.accepted)
+
+
+def _outcomes(place: Place) -> list[object]:
+    return [event["outcome"] for event in place.heard("reply handed over")]
