@@ -51,7 +51,7 @@ class Uptake:
         """Carry out one plan; the number of our own replies it showed to be recorded."""
         layout = self._ctx.config.mailbox
         if row is None:
-            row = await self._open(tx, listed, address)
+            row = await self._open(tx, listed, address, waiting=todo.waiting)
         row.status = listed.status
         row.updated_at, row.closed_at = listed.updated_at, listed.closed_at
         row.claim_type = listed.claim_type or row.claim_type
@@ -66,7 +66,7 @@ class Uptake:
                 tx.note("message edited", discussion=row.id, subject=told.key)
         if todo.closed:
             row.settled_at = tx.now
-            row.wanted_folder = layout.closed_folder
+            row.wanted_folder = layout.folder if todo.waiting else layout.closed_folder
             tx.note("discussion closed", discussion=row.id)
             await self._settle_closings(tx, row)
         if todo.reopened:
@@ -75,17 +75,25 @@ class Uptake:
         if todo.bring_back:
             row.wanted_folder = layout.folder
             tx.note("thread brought back", discussion=row.id)
+        if todo.waiting:
+            news = Notice(NoticeKind.NEWS, done=(Done(DoneKind.CUSTOMER_AGAIN),))
+            await queue_notice(self._ctx, tx, row, news, key=f"waiting:{todo.new[-1].key}")
         await tx.flush()
         return recorded
 
     async def _open(
-        self, tx: Transaction, listed: Discussion, address: RelayAnswer | None
+        self,
+        tx: Transaction,
+        listed: Discussion,
+        address: RelayAnswer | None,
+        *,
+        waiting: bool,
     ) -> DiscussionRow:
         ctx = self._ctx
         layout = ctx.config.mailbox
         short = short_id(listed.reference, ctx.prefix)
         closed = listed.status is Status.CLOSED
-        folder = layout.closed_folder if closed else layout.folder
+        folder = layout.closed_folder if closed and not waiting else layout.folder
         row = DiscussionRow(
             account=ctx.name,
             id=listed.id,

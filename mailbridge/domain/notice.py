@@ -100,7 +100,7 @@ class DoneKind(StrEnum):
     RELEASED = "released"  # by, at: sent after a hold
     NOT_SENT = "not_sent"  # nothing to send: commands only
     TWIN = "twin"  # other: the same exchange has another number
-    CUSTOMER_AGAIN = "customer_again"  # the customer wrote in a closed discussion
+    CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,9 @@ class Plan:
     edited: tuple[Told, ...] = ()
     closed: bool = False
     """It became closed, or is closed at first sight."""
+    waiting: bool = False
+    """It is closed, with words of the customer behind the seller's last ones that nobody has had
+    in the mailbox: its thread belongs where people look."""
     reopened: bool = False
     bring_back: bool = False
     """The customer wrote in a thread that lies in the closed folder."""
@@ -100,6 +103,7 @@ class Plan:
             or self.new
             or self.edited
             or self.closed
+            or self.waiting
             or self.reopened
             or self.bring_back
         )
@@ -114,13 +118,17 @@ def plan(
 ) -> Plan:
     """What to do about one listed discussion.
 
-    `backfill`: only what still waits for the seller arrives unread. A discussion that is closed
-    when first seen waits for nobody.
+    `backfill`: only what still waits for the seller arrives unread, and a closed discussion waits
+    for nobody. At any other time one that is first seen closed was opened and closed between two
+    sweeps: what the seller has not answered in it is to be seen.
     """
+    is_closed = listed.status is Status.CLOSED
+    was_closed = known is not None and known.status is Status.CLOSED
     told = reconcile(known.messages if known else (), listed.messages)
     waiting_from = _waiting_from([entry.message for entry in told])
     unmatched = list(dispatched)
     new: list[NewMessage] = []
+    waiting = False
     for position, entry in enumerate(told):
         if entry.change is not Change.NEW:
             continue
@@ -133,20 +141,20 @@ def plan(
                 NewMessage(entry.key, message, entry.text_hash, more, False, dispatch=ours.id)
             )
             continue
-        history = backfill or (known is None and listed.status is Status.CLOSED)
-        unread = message.author.kind is not AuthorKind.SELLER and (
-            not history or (listed.status is not Status.CLOSED and position >= waiting_from)
-        )
+        unanswered = position >= waiting_from and not (backfill and is_closed)
+        history = backfill or (known is None and is_closed)
+        unread = message.author.kind is not AuthorKind.SELLER and (unanswered or not history)
+        by_customer = message.author.kind is AuthorKind.CUSTOMER
+        waiting |= is_closed and unanswered and by_customer
         bounced = _bounced(message, dispatched)
         new.append(NewMessage(entry.key, message, entry.text_hash, True, unread, bounced=bounced))
-    is_closed = listed.status is Status.CLOSED
-    was_closed = known is not None and known.status is Status.CLOSED
     customer_wrote = any(n.message.author.kind is AuthorKind.CUSTOMER for n in new)
     return Plan(
         opened=known is None,
         new=tuple(new),
         edited=tuple(t for t in told if t.change is Change.EDITED),
         closed=is_closed and not was_closed,
+        waiting=waiting,
         reopened=was_closed and not is_closed,
         bring_back=known is not None
         and known.in_closed_folder

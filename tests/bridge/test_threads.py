@@ -212,6 +212,41 @@ async def test_a_closed_discussion_moves_and_comes_back_when_the_customer_writes
         assert await shop.thread(claim, "Clos") == []
 
 
+async def test_words_that_come_with_the_close_are_seen_before_the_thread_is_put_away(
+    tmp_path: Path,
+) -> None:
+    async with open_shop(tmp_path) as shop:
+        claim = shop.world.cast.claim()
+        await shop.settle()
+        shop.world.books.customer_writes(claim, "Je veux être remboursé.")
+        shop.world.books.close_by_force(claim)
+        await shop.later(minutes=5)
+
+        assert [m.seen for m in await shop.thread(claim)][-1] is False
+        assert await shop.inbox("Clos") == []
+        assert "comme fermée" in (await shop.notice("news")).text
+        # It stays there, said once; whoever has dealt with it puts the thread away.
+        await shop.later(days=1)
+        assert (await shop.told()).count("news") == 1
+        await shop.world.agent().reply((await shop.thread(claim))[-1], "!clos")
+        await shop.settle()
+        assert await shop.thread(claim) == []
+
+
+async def test_opened_and_closed_between_two_sweeps(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        await shop.settle()
+        waiting, answered = shop.world.cast.claim(), shop.world.cast.order_question()
+        shop.world.books.seller_writes(answered, "Oui.")
+        for discussion in (waiting, answered):
+            shop.world.books.close_by_force(discussion)
+        await shop.later(minutes=5)
+
+        assert [m.seen for m in await shop.thread(waiting)] == [False]
+        assert await shop.thread(answered) == []
+        assert [m.seen for m in await shop.thread(answered, "Clos")] == [True, True]
+
+
 async def test_a_customer_who_writes_in_a_discussion_that_stays_closed_is_seen(
     tmp_path: Path,
 ) -> None:
@@ -225,6 +260,7 @@ async def test_a_customer_who_writes_in_a_discussion_that_stays_closed_is_seen(
 
         assert [m.seen for m in await shop.thread(claim)][-1] is False
         assert len(await shop.thread(claim)) == 2
+        assert await shop.told() == ["news"]
 
 
 async def test_a_mail_an_agent_deleted_is_never_filed_again(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def written_down(listed: Discussion, known: Known | None, todo: Plan) -> Known:
     in_closed = known.in_closed_folder if known else False
     if todo.closed:
         in_closed = True
-    if todo.bring_back:
+    if todo.bring_back or todo.waiting:
         in_closed = False
     return Known(listed.status, in_closed, tuple(messages.values()))
 
@@ -270,33 +270,55 @@ def test_an_answered_question_waits_for_nobody() -> None:
     assert unread(listing(said("Un"), shop("Deux", minute=1)), backfill=True) == [False, False]
 
 
-@pytest.mark.parametrize("backfill", [False, True])
-def test_closed_at_first_sight_waits_for_nobody_and_goes_to_the_closed_folder(
-    backfill: bool,
-) -> None:
+def test_closed_history_waits_for_nobody_and_goes_to_the_closed_folder() -> None:
     seen = listing(said("Un"), status=Status.CLOSED)
-    todo = plan(seen, None, backfill=backfill)
-    assert (todo.opened, todo.closed, todo.bring_back) == (True, True, False)
+    todo = plan(seen, None, backfill=True)
+    assert (todo.opened, todo.closed, todo.waiting, todo.bring_back) == (True, True, False, False)
     assert [new.unread for new in todo.new] == [False]
 
 
+def test_opened_and_closed_between_two_sweeps_is_seen_unless_the_shop_answered() -> None:
+    todo = plan(listing(said("Un"), said("Deux", minute=1), status=Status.CLOSED), None)
+    assert (todo.closed, todo.waiting, [new.unread for new in todo.new]) == (True, True, [True] * 2)
+    todo = plan(listing(said("Un"), shop("Deux", minute=1), status=Status.CLOSED), None)
+    assert (todo.closed, todo.waiting, [new.unread for new in todo.new]) == (
+        True,
+        False,
+        [False] * 2,
+    )
+
+
+def test_closed_together_with_words_nobody_has_read_waits_where_people_look() -> None:
+    known = known_from(listing(said("Un"), shop("Deux", minute=1)))
+    told = [said("Un"), shop("Deux", minute=1)]
+    todo = plan(listing(*told, said("Non !", minute=2), status=Status.CLOSED), known)
+    assert (todo.closed, todo.waiting, todo.new[0].unread) == (True, True, True)
+    robot = said("Fermée", by=AuthorKind.AUTOMATIC, minute=2)
+    assert not plan(listing(*told, robot, status=Status.CLOSED), known).waiting
+    # Answered elsewhere, or read before.
+    late = [*told, said("Non !", minute=2), shop("Si.", minute=3)]
+    assert not plan(listing(*late, status=Status.CLOSED), known).waiting
+    read = known_from(listing(said("Un")))
+    assert not plan(listing(said("Un"), status=Status.CLOSED), read).waiting
+
+
 def test_a_new_message_in_a_closed_discussion_is_unread_and_brings_the_thread_back() -> None:
-    before = listing(said("Un"), status=Status.CLOSED)
-    known = known_from(before)
+    known = replace(known_from(listing(said("Un"), status=Status.CLOSED)), in_closed_folder=True)
     todo = plan(listing(said("Un"), said("Et encore", minute=9), status=Status.CLOSED), known)
-    assert (todo.bring_back, todo.closed, todo.reopened) == (True, False, False)
+    assert (todo.bring_back, todo.waiting) == (True, True)
+    assert (todo.closed, todo.reopened) == (False, False)
     assert [new.unread for new in todo.new] == [True]
 
 
 def test_words_of_the_shop_alone_leave_a_closed_thread_where_it_is() -> None:
-    known = known_from(listing(said("Un"), status=Status.CLOSED))
+    known = replace(known_from(listing(said("Un"), status=Status.CLOSED)), in_closed_folder=True)
     todo = plan(listing(said("Un"), shop("Deux", minute=1), status=Status.CLOSED), known)
-    assert not todo.bring_back
+    assert not (todo.bring_back or todo.waiting)
 
 
 @pytest.mark.parametrize("status", [Status.OPEN, Status.UNKNOWN])
 def test_reopened_by_whomever_comes_back(status: Status) -> None:
-    known = known_from(listing(said("Un"), status=Status.CLOSED))
+    known = replace(known_from(listing(said("Un"), status=Status.CLOSED)), in_closed_folder=True)
     todo = plan(listing(said("Un"), status=status), known)
     assert (todo.reopened, todo.bring_back, todo.closed) == (True, True, False)
 
