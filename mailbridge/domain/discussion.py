@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["Author", "AuthorKind", "Discussion", "DiscussionKind", "Message", "Status"]
+__all__ = [
+    "Author",
+    "AuthorKind",
+    "Discussion",
+    "DiscussionKind",
+    "Message",
+    "MessageFile",
+    "Status",
+]
 
 
 class DiscussionKind(StrEnum):
@@ -49,6 +57,14 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageFile:
+    """A file a message came with; its octets are fetched when the message is filed."""
+
+    name: str
+    ident: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One entry of a discussion.
 
@@ -62,6 +78,9 @@ class Message:
     author: Author
     text: str
     ident: str | None = None
+    files: tuple[MessageFile, ...] = ()
+    seen: bool = False
+    """The marketplace shows it as read by the seller; False where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +105,10 @@ class Discussion:
     product_reference: str | None = None
     claim_type: str | None = None
     raw_status: str = ""
+    topic: str = ""
+    """What the customer chose it to be about, in French words where the marketplace has them."""
+    escalation: str = ""
+    """How far the marketplace has escalated it, in its own word; empty for not at all."""
+    sales_channel: str = ""
+    """Which shop window it came through; empty where there is only one."""
     messages: tuple[Message, ...] = ()

@@ -1,7 +1,8 @@
-"""An order as the thread's order card, and later the refund table, need it.
+"""An order as the thread's order card and the refund table need it.
 
-Amounts are exact decimals in euros. States keep the WSDL's words (`OrderState`,
-`AcceptationState`); what they are called in French is the templates' business.
+Amounts are exact decimals in euros. `state` keeps the marketplace's own word; what it is called
+in French is the templates' business. `stage` is what decisions are taken by, and is the same for
+every marketplace: a state that an adapter does not know is UNKNOWN, and then nothing is done.
 """
 
 from __future__ import annotations
@@ -9,8 +10,71 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 
-__all__ = ["Order", "OrderLine", "Parcel", "Voucher"]
+__all__ = [
+    "LineStage",
+    "MoneyRequest",
+    "Order",
+    "OrderLine",
+    "OrderStage",
+    "Parcel",
+    "RequestState",
+    "Voucher",
+]
+
+
+class OrderStage(StrEnum):
+    """How far an order has come."""
+
+    TO_ACCEPT = "to_accept"
+    """Waits for the seller to accept it, or for the payment."""
+    TO_SHIP = "to_ship"
+    SHIPPED = "shipped"
+    """Shipped, delivered or picked up, as a whole or in part."""
+    ENDED = "ended"
+    """Cancelled or refused: it will never be shipped."""
+    UNKNOWN = "unknown"
+
+
+class LineStage(StrEnum):
+    """How far one line has come; what it means for its money."""
+
+    TO_SHIP = "to_ship"
+    SHIPPED = "shipped"
+    REFUNDED = "refunded"
+    """Its money is on its way back or was given back; the proof of a refund."""
+    CANCELLED = "cancelled"
+    """Will not be shipped. The proof of a cancellation by the seller."""
+    CANCELLATION_ASKED = "cancellation_asked"
+    """The customer asked to cancel it, and nobody has decided yet."""
+    UNKNOWN = "unknown"
+
+
+class RequestState(StrEnum):
+    """Where a request for money stands, on marketplaces that work on them in their own time."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyRequest:
+    """A request for money the marketplace shows for an order, whoever made it.
+
+    `kind` is the word of `money.MovementKind`; `lines` are the ids of the lines concerned,
+    empty for the whole order or a gesture.
+    """
+
+    id: str
+    kind: str
+    state: RequestState
+    created_at: datetime | None = None
+    lines: tuple[str, ...] = ()
+    amount: Decimal | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +95,14 @@ class OrderLine:
     ship_by: datetime | None = None
     deliver_by: datetime | None = None
     has_claim: bool = False
+    stage: LineStage = LineStage.UNKNOWN
+    id: str = ""
+    """The service's own id of the line; empty where it has none (SOAP)."""
+
+    @property
+    def price(self) -> Decimal:
+        """Of the whole line, without shipping, in euros."""
+        return self.unit_price * self.quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +145,11 @@ class Order:
     ship_by: datetime | None = None
     deliver_by: datetime | None = None
     has_claims: bool = False
-    fulfilment: str = ""
-    """WSDL `ModGesLog`: MKPCDS is shipped by the seller, MKPFBC by the marketplace."""
+    shipped_by_marketplace: bool = False
+    """WSDL `ModGesLog` MKPFBC, REST supplyMode Fulfillment."""
+    stage: OrderStage = OrderStage.UNKNOWN
+    sales_channel: str = ""
+    requests: tuple[MoneyRequest, ...] = ()
+    """Only in an order read for its money, and only where the marketplace has such requests."""
+    gesture_left: Decimal | None = None
+    """What the marketplace still allows as a gesture; None where it does not say."""

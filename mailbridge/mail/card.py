@@ -96,7 +96,7 @@ def order_card(order: Order) -> Card:
         refunded=sum((voucher.amount for voucher in order.vouchers), Decimal(0)),
         ship_by=order.ship_by,
         deliver_by=order.deliver_by,
-        by_marketplace=order.fulfilment == "MKPFBC",
+        by_marketplace=order.shipped_by_marketplace,
         has_claims=order.has_claims or any(line.has_claim for line in order.lines),
     )
 

@@ -95,7 +95,6 @@ SAMPLE_ORDER = Order(
     ship_by=_NOON - timedelta(days=4),
     deliver_by=_NOON + timedelta(days=1),
     has_claims=True,
-    fulfilment="MKPCDS",
 )
 
 _R = HoldReason

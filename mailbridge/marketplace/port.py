@@ -14,6 +14,7 @@ from typing import Protocol
 
 from mailbridge.domain.attachment import AttachmentLimits
 from mailbridge.domain.discussion import AuthorKind, Discussion, Status
+from mailbridge.domain.money import GestureMotive, Movement, MovementKind
 from mailbridge.domain.order import Order
 
 __all__ = [
@@ -22,9 +23,14 @@ __all__ = [
     "CloseAnswer",
     "ContractError",
     "CredentialsError",
+    "File",
+    "ItemAnswer",
+    "ItemResult",
     "Listing",
     "Marketplace",
     "MarketplaceError",
+    "Messaging",
+    "MoneyRules",
     "NotAuthorizedError",
     "RefusedError",
     "RelayAnswer",
@@ -87,6 +93,19 @@ class ReplyChannel(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class MoneyRules:
+    """What of the refund table this marketplace allows."""
+
+    kinds: frozenset[MovementKind] = frozenset()
+    motives: frozenset[GestureMotive] = frozenset()
+    """Motives a gesture may be given for."""
+    single_lines_before_shipment: bool = False
+    """One line of several can be cancelled by itself. False: every line needs a state in the
+    same call, so the others' must be ones that can be repeated unchanged."""
+    gesture_before_shipment: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What differs between marketplaces, as data."""
 
@@ -102,6 +121,7 @@ class Capabilities:
     text_min: int = 0
     text_max: int | None = None
     """Length limits of a reply in characters."""
+    money: MoneyRules = MoneyRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +177,81 @@ class CloseAnswer(StrEnum):
     """An answer we have no name for: neither done nor surely refused."""
 
 
+class ItemAnswer(StrEnum):
+    """The service's answer about one line or gesture."""
+
+    GRANTED = "granted"
+    PENDING = "pending"
+    """Taken as a request; it may still be refused later (`Order.requests`)."""
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    """Not named in the answer, or in words we have no name for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What was answered about one line or gesture; `words` are the service's, fit to show."""
+
+    answer: ItemAnswer
+    words: str = ""
+    request: str = ""
+    """Id of the request to follow, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on its way from or to a customer."""
+
+    name: str
+    content_type: str
+    data: bytes = field(repr=False)
+
+
+class Messaging(Protocol):
+    """Replies that the marketplace takes itself, instead of by relay mail.
+
+    After a TransientError with `sent=True`, or a ContractError, the effect of `send` and
+    `write_first` may have happened; after a RefusedError it surely has not.
+    """
+
+    async def send(
+        self, discussion_id: str, text: str, files: Sequence[File], *, to: AuthorKind
+    ) -> str:
+        """Send one message to the customer or to the marketplace's staff (OPERATOR), once; its
+        id, empty where the answer names none."""
+        ...
+
+    async def write_first(
+        self, order_number: str, subject: str, text: str, files: Sequence[File]
+    ) -> str:
+        """Open a discussion about an order with a first message, once; its id."""
+        ...
+
+    async def files(self, discussion_id: str, message_id: str) -> Sequence[File]:
+        """The files a message came with; safe to repeat."""
+        ...
+
+    async def mark_seen(self, message_ids: Sequence[str]) -> None:
+        """Mark messages as read by the seller; safe to repeat."""
+        ...
+
+
 class Marketplace(Protocol):
     """One seller's account at one marketplace.
 
     Every method may raise `MarketplaceError`; after a `TransientError` with `sent=True` the
-    effect of `close` and `reopen` may have happened. All other methods only read and are safe to
-    repeat. Methods may be called concurrently. Tokens are the adapter's business.
+    effect of `close`, `reopen` and `move_money` may have happened, and after a `ContractError`
+    that of `move_money` as well. All other methods only read and are safe to repeat. Methods may be called concurrently. Tokens are the adapter's business.
     """
 
     @property
     def capabilities(self) -> Capabilities:
         """What this marketplace can do; constant for the life of the object."""
+        ...
+
+    @property
+    def messaging(self) -> Messaging | None:
+        """How replies travel where `capabilities.reply_channel` is API, else None."""
         ...
 
     async def check(self) -> str:
@@ -192,6 +276,28 @@ class Marketplace(Protocol):
 
     async def orders(self, numbers: Sequence[str]) -> Mapping[str, Order]:
         """These orders as they stand now; unknown numbers are left out."""
+        ...
+
+    async def changed_orders(self, window: Window) -> Sequence[Order]:
+        """Orders changed in the window (its statuses are not looked at), lines included."""
+        ...
+
+    async def discussions_of_orders(self, numbers: Sequence[str]) -> Listing:
+        """All discussions about these orders, open or not, messages included."""
+        ...
+
+    async def order_for_money(self, number: str) -> Order | None:
+        """This order read afresh, with all that shows whether money has moved: line states,
+        vouchers, `requests` and `gesture_left` where there are such. None if unknown."""
+        ...
+
+    async def move_money(self, movement: Movement) -> Mapping[str, ItemResult]:
+        """Ask for one movement, once: line reference -> answer, "" for a gesture.
+
+        Never repeated by the adapter, except with a new token where the service refused the old
+        one (then it did nothing). A RefusedError, and a TransientError with `sent=False`, mean
+        that nothing moved.
+        """
         ...
 
     async def close(self, discussion_ids: Sequence[str]) -> Mapping[str, CloseAnswer]:

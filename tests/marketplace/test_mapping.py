@@ -145,7 +145,7 @@ def test_the_recorded_order() -> None:
     assert order.customer_name == "FIRSTNAME LASTNAME"
     assert order.relay_address == "c.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb02@clemarche.com"
     assert (order.total, order.shipping_total) == (Decimal(1), Decimal(0))
-    assert order.fulfilment == "MKPCDS"
+    assert not order.shipped_by_marketplace
     assert order.ship_by == utc("2019-05-10T08:22:59.367")
     assert order.deliver_by == utc("2019-05-15T07:58:52.197")
     assert (order.parcels, order.vouchers, order.has_claims) == ((), (), False)

@@ -24,7 +24,14 @@ from mailbridge.domain.discussion import (
     Message,
     Status,
 )
-from mailbridge.domain.order import Order, OrderLine, Parcel, Voucher
+from mailbridge.domain.order import (
+    LineStage,
+    Order,
+    OrderLine,
+    OrderStage,
+    Parcel,
+    Voucher,
+)
 from mailbridge.marketplace.cdiscount.envelope import judge, verdict
 from mailbridge.marketplace.cdiscount.reading import Node
 from mailbridge.marketplace.cdiscount.times import resolve
@@ -69,6 +76,40 @@ _CLOSE_ANSWERS = {
     "DiscussionNotFound": CloseAnswer.NOT_FOUND,
     "UnauthorizedLastAnswer": CloseAnswer.LAST_ANSWER_NOT_OURS,
     "UnauthorizedCancelPending": CloseAnswer.CANCEL_PENDING,
+}
+# Enumerations `OrderStateEnum` and `AcceptationStateEnum`. What is blocked, being changed or new
+# to us stays UNKNOWN: no money is moved on it.
+_ORDER_STAGES = {
+    "WaitingForSellerAcceptation": OrderStage.TO_ACCEPT,
+    "AcceptedBySeller": OrderStage.TO_ACCEPT,
+    "PaymentInProgress": OrderStage.TO_ACCEPT,
+    "ValidatedFianet": OrderStage.TO_ACCEPT,
+    "WaitingForShipmentAcceptation": OrderStage.TO_SHIP,
+    "Shipped": OrderStage.SHIPPED,
+    "AvailableOnStore": OrderStage.SHIPPED,
+    "NonPickedUpByCustomer": OrderStage.SHIPPED,
+    "PickedUp": OrderStage.SHIPPED,
+    "CancelledByCustomer": OrderStage.ENDED,
+    "RefusedBySeller": OrderStage.ENDED,
+    "AutomaticCancellation": OrderStage.ENDED,
+    "PaymentRefused": OrderStage.ENDED,
+    "ShipmentRefusedBySeller": OrderStage.ENDED,
+    "RefusedNoShipment": OrderStage.ENDED,
+    "ServiceCanceled": OrderStage.ENDED,
+}
+_LINE_STAGES = {
+    "AcceptedBySeller": LineStage.TO_SHIP,
+    "ShippedBySeller": LineStage.SHIPPED,
+    "RefundedAfterShipping": LineStage.REFUNDED,
+    "RefundedAfterShipmentRefused": LineStage.REFUNDED,
+    "RefundedAfterCustomerCancellation": LineStage.REFUNDED,
+    "RefusedBySeller": LineStage.CANCELLED,
+    "ShipmentRefusedBySeller": LineStage.CANCELLED,
+    "CancelledBeforeNotificationByCustomer": LineStage.CANCELLED,
+    "CancelledBeforePaymentByCustomer": LineStage.CANCELLED,
+    "CancelledAfterPaymentByCustomer": LineStage.CANCELLED,
+    "PaymentRefused": LineStage.CANCELLED,
+    "CancellationRequestPending": LineStage.CANCELLATION_ASKED,
 }
 # RFC 5321 section 4.1.2, dot-atom local part and plain domain only: what goes into RCPT TO.
 _ADDRESS = re.compile(
@@ -344,7 +385,8 @@ def order(node: Node, context: Context) -> Order:
         deliver_by=max(_promises(node, "DeliveryDateMax"), default=None)
         or _promise(node, "ShippingDateMax"),
         has_claims=node.boolean("HasClaims") or False,
-        fulfilment=node.text("ModGesLog").strip(),
+        shipped_by_marketplace=node.text("ModGesLog").strip() == "MKPFBC",
+        stage=_ORDER_STAGES.get(node.text("OrderState").strip(), OrderStage.UNKNOWN),
     )
 
 
@@ -377,6 +419,7 @@ def _line(node: Node) -> OrderLine:
         quantity=quantity,
         unit_price=unit,
         state=node.text("AcceptationState").strip(),
+        stage=_LINE_STAGES.get(node.text("AcceptationState").strip(), LineStage.UNKNOWN),
         condition=node.text("ProductCondition").strip(),
         ean=node.text("ProductEan").strip(),
         product_id=node.text("ProductId").strip(),

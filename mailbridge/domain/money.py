@@ -1,0 +1,336 @@
+"""Which movement of money applies to an order, and what forbids it: one table, pure.
+
+Theory. An agent asks for an end ("refund this line", "12,50 € for the delay"); which call of the
+marketplace reaches it depends on how far the order has come. Before shipment there is no refund,
+only a cancellation: the order is never shipped and its money goes back. After shipment whole
+lines are refunded; a free amount is a commercial gesture. The services know no quantities, so
+there is no part of a line.
+
+Rules kept here:
+1. What is not plainly possible is impossible, with a reason a person can act on.
+2. Money that is asked for and not yet settled counts as spent.
+3. Amounts are exact decimals in euros; nothing is rounded.
+What the marketplace at hand allows is given as data (`Allowed`); how a movement is confirmed,
+carried out and proven is `domain/refund` and the flows' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+
+from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage
+
+__all__ = [
+    "Allowed",
+    "Asked",
+    "Cause",
+    "GestureMotive",
+    "Impossible",
+    "Movement",
+    "MovementKind",
+    "Obstacle",
+    "Spent",
+    "plan_movement",
+]
+
+
+class MovementKind(StrEnum):
+    """The three ways in which a seller's money moves."""
+
+    CANCELLATION = "cancellation"
+    """Before shipment: these lines are never shipped, and their price goes back."""
+    REFUND = "refund"
+    """After shipment: the price of whole lines, perhaps with their shipping charges."""
+    GESTURE = "gesture"
+    """A free amount."""
+
+
+class Cause(StrEnum):
+    """Why lines are refunded; adapters word it as their service wants it."""
+
+    CLAIM = "claim"
+    WITHDRAWAL = "withdrawal"
+    """The customer's right to send goods back within fourteen days."""
+    GOODWILL = "goodwill"
+    """The seller's own initiative."""
+    OUT_OF_STOCK = "out_of_stock"
+
+
+class GestureMotive(IntEnum):
+    """What a gesture is for; the numbers are the marketplace's own (WSDL `MotiveId`)."""
+
+    MISSING_STOCK = 131
+    DAMAGED_OR_MISSING = 132
+    WRONG_ITEM = 133
+    FEES = 134
+    LATE = 135
+    RETURN_FEES = 136
+    SHIPPING_FEES = 137
+    WARRANTY = 138
+    OTHER = 139
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What is asked of the marketplace in one call. `order` is the order as last read."""
+
+    kind: MovementKind
+    order: Order
+    lines: tuple[OrderLine, ...] = ()
+    """Cancellation, refund: the lines concerned."""
+    with_shipping: bool = False
+    """Refund: their shipping charges too."""
+    cause: Cause = Cause.CLAIM
+    amount: Decimal = Decimal(0)
+    """Gesture: in euros. Else what the lines come to."""
+    motive: GestureMotive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asked for, before the order is known."""
+
+    reference: str | None = None
+    """Refund: one line by the seller's reference; None for the whole order."""
+    with_shipping: bool = False
+    cause: Cause = Cause.CLAIM
+    gesture: Decimal | None = None
+    """A gesture's amount; None asks for a refund."""
+    motive: GestureMotive = GestureMotive.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the marketplace and the configuration allow."""
+
+    kinds: frozenset[MovementKind]
+    motives: frozenset[GestureMotive]
+    single_lines_before_shipment: bool
+    gesture_before_shipment: bool
+    most: Decimal
+    """For one movement, in euros."""
+    most_per_order: Decimal
+    most_per_day: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Money already asked for through mailbridge and not refused: settled or under way."""
+
+    order: Decimal = Decimal(0)
+    day: Decimal = Decimal(0)
+    """The whole account's, since midnight in the seller's zone."""
+    lines: frozenset[str] = frozenset()
+    """References of this order's lines that another request holds."""
+    gestures: Decimal = Decimal(0)
+    """Gestures on this order that its vouchers do not show yet."""
+
+
+class Obstacle(StrEnum):
+    """Why a movement is impossible; the comment names its facts."""
+
+    NO_ORDER = "no_order"  # the discussion is about no order
+    ORDER_UNKNOWN = "order_unknown"  # number: the marketplace does not show it
+    OTHER_ORDER = "other_order"  # reference, known: no such line in this order
+    AMBIGUOUS_LINE = "ambiguous_line"  # reference: two lines bear it
+    ALREADY_REFUNDED = "already_refunded"  # lines
+    UNDER_WAY = "under_way"  # lines: somebody has asked for them already
+    CANCELLATION_ASKED = "cancellation_asked"  # lines: the customer's own request comes first
+    ORDER_ENDED = "order_ended"  # state
+    NOT_ACCEPTED = "not_accepted"  # state: to be refused, not refunded
+    STATE_UNKNOWN = "state_unknown"  # state
+    SHIPPED_BY_MARKETPLACE = "shipped_by_marketplace"  # before shipment that is not the seller's
+    ONE_OF_SEVERAL = "one_of_several"  # others: their state can't be repeated in the call
+    NOT_OFFERED = "not_offered"  # kind: this marketplace has no such call
+    BEFORE_SHIPMENT = "before_shipment"  # a gesture is only possible after shipment
+    MOTIVE = "motive"  # motive, allowed
+    NOTHING_LEFT = "nothing_left"  # left: more than the order's price less what was given back
+    OVER_LIMIT = "over_limit"  # amount, limit: of one movement
+    OVER_ORDER_LIMIT = "over_order_limit"  # amount, spent, limit
+    OVER_DAY_LIMIT = "over_day_limit"  # amount, spent, limit
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    """Nothing may be asked; `facts` are plain words and figures for the notice."""
+
+    obstacle: Obstacle
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+_REPEATABLE = frozenset({LineStage.CANCELLED, LineStage.REFUNDED})
+"""States of other lines that a call before shipment may name again without changing them: what
+is still to be shipped can't be told to be so (the call would have to ship it)."""
+_GIVEN_BACK = frozenset({LineStage.REFUNDED, LineStage.CANCELLED})
+
+
+def plan_movement(
+    asked: Asked, order: Order, allowed: Allowed, spent: Spent = Spent()
+) -> Movement | Impossible:
+    """The one movement that does what was asked, or why there is none."""
+    movement = (
+        _refund(asked, order, allowed, spent)
+        if asked.gesture is None
+        else _gesture(asked.gesture, asked.motive, order, allowed, spent)
+    )
+    if isinstance(movement, Impossible):
+        return movement
+    return _over_limits(movement, allowed, spent) or movement
+
+
+def _refund(asked: Asked, order: Order, allowed: Allowed, spent: Spent) -> Movement | Impossible:
+    wanted = order.lines
+    if asked.reference is not None:
+        wanted = tuple(x for x in order.lines if _same(x.reference, asked.reference))
+        if not wanted:
+            known = ", ".join(x.reference for x in order.lines if x.reference)
+            facts = {"reference": asked.reference, "known": known}
+            return Impossible(Obstacle.OTHER_ORDER, facts)
+        if len(wanted) > 1:
+            return Impossible(Obstacle.AMBIGUOUS_LINE, {"reference": asked.reference})
+    elif not order.lines:
+        return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
+    open_lines = tuple(x for x in wanted if x.stage not in _GIVEN_BACK)
+    if not open_lines:
+        return Impossible(Obstacle.ALREADY_REFUNDED, {"lines": _named(wanted)})
+    if len({x.reference for x in open_lines}) < len(open_lines):
+        return Impossible(Obstacle.AMBIGUOUS_LINE, {"reference": _twice(open_lines)})
+    free = tuple(x for x in open_lines if x.reference not in spent.lines)
+    if not free:
+        return Impossible(Obstacle.UNDER_WAY, {"lines": _named(open_lines)})
+    waiting = [x for x in free if x.stage is LineStage.CANCELLATION_ASKED]
+    if waiting:
+        return Impossible(Obstacle.CANCELLATION_ASKED, {"lines": _named(waiting)})
+    match order.stage:
+        case OrderStage.TO_SHIP:
+            return _cancellation(free, asked, order, allowed)
+        case OrderStage.SHIPPED:
+            return _after_shipment(free, asked, order, allowed)
+        case OrderStage.TO_ACCEPT:
+            return Impossible(Obstacle.NOT_ACCEPTED, {"state": order.state})
+        case OrderStage.ENDED:
+            return Impossible(Obstacle.ORDER_ENDED, {"state": order.state})
+        case OrderStage.UNKNOWN:
+            return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
+
+
+def _cancellation(
+    lines: tuple[OrderLine, ...], asked: Asked, order: Order, allowed: Allowed
+) -> Movement | Impossible:
+    if MovementKind.CANCELLATION not in allowed.kinds:
+        return Impossible(Obstacle.NOT_OFFERED, {"kind": MovementKind.CANCELLATION})
+    if order.shipped_by_marketplace:
+        return Impossible(Obstacle.SHIPPED_BY_MARKETPLACE)
+    odd = [x for x in lines if x.stage is not LineStage.TO_SHIP]
+    if odd:
+        return Impossible(Obstacle.STATE_UNKNOWN, {"state": odd[0].state})
+    chosen = {x.reference for x in lines}
+    others = [x for x in order.lines if x.reference not in chosen and x.stage not in _REPEATABLE]
+    if others and not allowed.single_lines_before_shipment:
+        return Impossible(Obstacle.ONE_OF_SEVERAL, {"others": _named(others)})
+    amount = sum((x.price + x.shipping for x in lines), Decimal(0))
+    return Movement(
+        MovementKind.CANCELLATION,
+        order,
+        lines,
+        with_shipping=True,
+        cause=asked.cause,
+        amount=amount,
+    )
+
+
+def _after_shipment(
+    lines: tuple[OrderLine, ...], asked: Asked, order: Order, allowed: Allowed
+) -> Movement | Impossible:
+    if MovementKind.REFUND not in allowed.kinds:
+        return Impossible(Obstacle.NOT_OFFERED, {"kind": MovementKind.REFUND})
+    odd = [x for x in lines if x.stage is not LineStage.SHIPPED]
+    if odd:
+        return Impossible(Obstacle.STATE_UNKNOWN, {"state": odd[0].state})
+    amount = sum((x.price for x in lines), Decimal(0))
+    if asked.with_shipping:
+        amount += sum((x.shipping for x in lines), Decimal(0))
+    return Movement(
+        MovementKind.REFUND,
+        order,
+        lines,
+        with_shipping=asked.with_shipping,
+        cause=asked.cause,
+        amount=amount,
+    )
+
+
+def _gesture(
+    amount: Decimal, motive: GestureMotive, order: Order, allowed: Allowed, spent: Spent
+) -> Movement | Impossible:
+    if MovementKind.GESTURE not in allowed.kinds:
+        return Impossible(Obstacle.NOT_OFFERED, {"kind": MovementKind.GESTURE})
+    if motive not in allowed.motives:
+        names = ", ".join(str(m.value) for m in sorted(allowed.motives))
+        return Impossible(Obstacle.MOTIVE, {"motive": str(motive.value), "allowed": names})
+    match order.stage:
+        case OrderStage.SHIPPED:
+            pass
+        case OrderStage.TO_SHIP:
+            if order.shipped_by_marketplace or not allowed.gesture_before_shipment:
+                return Impossible(Obstacle.BEFORE_SHIPMENT)
+        case OrderStage.TO_ACCEPT:
+            return Impossible(Obstacle.NOT_ACCEPTED, {"state": order.state})
+        case OrderStage.ENDED:
+            return Impossible(Obstacle.ORDER_ENDED, {"state": order.state})
+        case OrderStage.UNKNOWN:
+            return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
+    left = _left(order, spent)
+    if order.gesture_left is not None:
+        left = min(left, order.gesture_left)
+    if amount > left:
+        return Impossible(Obstacle.NOTHING_LEFT, {"amount": str(amount), "left": str(left)})
+    return Movement(MovementKind.GESTURE, order, amount=amount, motive=motive)
+
+
+def _left(order: Order, spent: Spent) -> Decimal:
+    """What of the order's price has not been given back, shipping charges included."""
+    back = sum((x.price + x.shipping for x in order.lines if _gone(x, spent.lines)), Decimal(0))
+    vouchers = sum((v.amount for v in order.vouchers), Decimal(0))
+    price = sum((x.price + x.shipping for x in order.lines), Decimal(0)) or order.total
+    # A refund may show as a voucher as well: then it is counted twice, on the careful side.
+    return max(Decimal(0), price - back - vouchers - spent.gestures)
+
+
+def _gone(line: OrderLine, held: Collection[str]) -> bool:
+    return line.stage in _GIVEN_BACK or line.reference in held
+
+
+def _over_limits(movement: Movement, allowed: Allowed, spent: Spent) -> Impossible | None:
+    amount = movement.amount
+    if amount > allowed.most:
+        facts = {"amount": str(amount), "limit": str(allowed.most)}
+        return Impossible(Obstacle.OVER_LIMIT, facts)
+    for obstacle, already, limit in (
+        (Obstacle.OVER_ORDER_LIMIT, spent.order, allowed.most_per_order),
+        (Obstacle.OVER_DAY_LIMIT, spent.day, allowed.most_per_day),
+    ):
+        if already + amount > limit:
+            facts = {"amount": str(amount), "spent": str(already), "limit": str(limit)}
+            return Impossible(obstacle, facts)
+    return None
+
+
+def _same(one: str, other: str) -> bool:
+    return one.strip().casefold() == other.strip().casefold()
+
+
+def _named(lines: Collection[OrderLine]) -> str:
+    return ", ".join(x.reference or x.name for x in lines)
+
+
+def _twice(lines: Collection[OrderLine]) -> str:
+    seen: set[str] = set()
+    for line in lines:
+        if line.reference in seen:
+            return line.reference
+        seen.add(line.reference)
+    return ""
