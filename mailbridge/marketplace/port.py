@@ -241,7 +241,8 @@ class Marketplace(Protocol):
 
     Every method may raise `MarketplaceError`; after a `TransientError` with `sent=True` the
     effect of `close`, `reopen` and `move_money` may have happened, and after a `ContractError`
-    that of `move_money` as well. All other methods only read and are safe to repeat. Methods may be called concurrently. Tokens are the adapter's business.
+    that of `move_money` as well. All other methods only read and are safe to repeat. Methods may
+    be called concurrently. Tokens are the adapter's business.
     """
 
     @property
