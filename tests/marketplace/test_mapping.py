@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib import resources
 
 import pytest
 
 from mailbridge.domain.discussion import AuthorKind, DiscussionKind, Status
-from mailbridge.marketplace.cdiscount import mapping
+from mailbridge.marketplace import cdiscount
+from mailbridge.marketplace.cdiscount import mapping, orders
 from mailbridge.marketplace.cdiscount.envelope import unwrap, verdict
 from mailbridge.marketplace.cdiscount.errors import TokenRefused
 from mailbridge.marketplace.cdiscount.mapping import Context, author, relay_address, shop_key
@@ -136,7 +139,7 @@ def test_the_recorded_closings() -> None:
 
 @needs_recordings
 def test_the_recorded_order() -> None:
-    found, faults = mapping.orders(recorded("get-order-list-by-number", "GetOrderList"), CONTEXT)
+    found, faults = orders.orders(recorded("get-order-list-by-number", "GetOrderList"), CONTEXT)
     assert not faults
     order = found["1904240959CN8HI"]
     assert order.state == "ShipmentRefusedBySeller"
@@ -448,14 +451,14 @@ ORDER = """<Order><CreationDate>2019-04-24T09:59:05.753</CreationDate>
 </VoucherList></Order>"""
 
 
-def order_list(*orders: str, success: bool = True, text: str = "") -> Node:
-    inner = f"<OrderList>{''.join(orders)}</OrderList>"
+def order_list(*items: str, success: bool = True, text: str = "") -> Node:
+    inner = f"<OrderList>{''.join(items)}</OrderList>"
     body = answer("GetOrderList", inner, success=success, message=text)
     return result(body, "GetOrderList")
 
 
 def test_an_order_with_all_that_the_card_shows() -> None:
-    found, faults = mapping.orders(order_list(ORDER), CONTEXT)
+    found, faults = orders.orders(order_list(ORDER), CONTEXT)
     assert not faults
     order = found["A1"]
     assert order.has_claims
@@ -487,7 +490,7 @@ def test_an_order_with_all_that_the_card_shows() -> None:
 def test_a_broken_order_is_named_and_hides_nobody(old: str, new: str, words: str) -> None:
     assert old in ORDER
     other = ORDER.replace("A1<", "B2<")
-    found, faults = mapping.orders(order_list(ORDER.replace(old, new), other), CONTEXT)
+    found, faults = orders.orders(order_list(ORDER.replace(old, new), other), CONTEXT)
     assert list(found) == ["B2"]
     assert words in faults["A1"]
     assert "three" not in faults["A1"]
@@ -495,14 +498,21 @@ def test_a_broken_order_is_named_and_hides_nobody(old: str, new: str, words: str
 
 def test_orders_that_come_with_an_error_are_kept() -> None:
     words = "Vous ne pouvez obtenir les alias de clients dont la commande est expédiée"
-    found, _ = mapping.orders(order_list(ORDER, success=False, text=words), CONTEXT)
+    found, _ = orders.orders(order_list(ORDER, success=False, text=words), CONTEXT)
     assert list(found) == ["A1"]
     with pytest.raises(RefusedError, match="obtenir les alias"):
-        mapping.orders(order_list(success=False, text=words), CONTEXT)
+        orders.orders(order_list(success=False, text=words), CONTEXT)
+
+
+def test_orders_are_asked_for_in_every_state_of_the_contract() -> None:
+    schema = (resources.files(cdiscount) / "contract" / "orders.xsd").read_text()
+    _, _, start = schema.partition('simpleType name="OrderStateEnum">')
+    listed, _, _ = start.partition("</xs:simpleType>")
+    assert set(re.findall(r'value="(\w+)"', listed)) - {"None"} == set(orders.STATES)
 
 
 def test_an_order_without_a_number_is_a_fault() -> None:
-    _, faults = mapping.orders(order_list(ORDER.replace(">A1<", "><")), CONTEXT)
+    _, faults = orders.orders(order_list(ORDER.replace(">A1<", "><")), CONTEXT)
     assert "OrderNumber: missing" in faults[""]
 
 

@@ -16,11 +16,13 @@ import httpx
 import structlog
 
 from mailbridge.domain.discussion import AuthorKind, Discussion
+from mailbridge.domain.money import Movement
 from mailbridge.domain.order import Order
-from mailbridge.marketplace.cdiscount import listing, mapping
+from mailbridge.marketplace.cdiscount import listing, mapping, money, orders
 from mailbridge.marketplace.cdiscount.client import SoapClient
 from mailbridge.marketplace.cdiscount.mapping import Context
 from mailbridge.marketplace.cdiscount.reading import Node
+from mailbridge.marketplace.cdiscount.times import filter_bounds
 from mailbridge.marketplace.cdiscount.token import TokenSource
 from mailbridge.marketplace.cdiscount.wire import SIZE_LIMIT, Wire
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
@@ -29,7 +31,9 @@ from mailbridge.marketplace.port import (
     Capabilities,
     CloseAnswer,
     ContractError,
+    ItemResult,
     Listing,
+    Messaging,
     RefusedError,
     RelayAnswer,
     RelayStatus,
@@ -49,6 +53,8 @@ the same relay, which it is known to accept. Stricter than needed, rather than l
 
 _IDS_AT_ONCE = 100
 _ORDERS_AT_ONCE = 50
+_ORDER_LIFE = timedelta(days=3 * 365)
+"""How old an order may be that changes now: past the two years of the warranty."""
 
 log = structlog.get_logger(__name__)
 
@@ -114,12 +120,18 @@ class CdiscountMarketplace:
             author_kinds=told,
             incoming_attachments=False,
             outgoing_attachments=ATTACHMENTS,
+            money=money.RULES,
         )
 
     @property
     def capabilities(self) -> Capabilities:
         """Relay mail, no reopening, no ids; names instead of kinds before 2020."""
         return self._capabilities
+
+    @property
+    def messaging(self) -> Messaging | None:
+        """None: replies go by relay mail."""
+        return None
 
     async def check(self) -> str:
         """Sign in and list the last day; one line for the operator."""
@@ -178,17 +190,64 @@ class CdiscountMarketplace:
 
         An order that can't be read is left out and logged; ContractError if none could be.
         """
+        wanted = list(dict.fromkeys(numbers))
+        filters = [
+            {"OrderReferenceList": {"string": list(batch)}}
+            for batch in _batches(wanted, _ORDERS_AT_ONCE)
+        ]
+        found = await self._orders(filters)
+        return {number: order for number, order in found.items() if number in wanted}
+
+    async def changed_orders(self, window: Window) -> Sequence[Order]:
+        """GetOrderList by date of change, in every state.
+
+        An order that can't be read is left out and logged; ContractError if none could be.
+        """
+        # Told: a bound of one kind of date needs the other kind's too; and dates alone are not
+        # obeyed, so that every state is named.
+        low, high = filter_bounds(window.begin, window.end)
+        oldest, _ = filter_bounds(window.begin - _ORDER_LIFE, window.begin)
+        dates = {
+            "BeginCreationDate": oldest.isoformat(),
+            "BeginModificationDate": low.isoformat(),
+            "EndCreationDate": high.isoformat(),
+            "EndModificationDate": high.isoformat(),
+        }
+        states = {"OrderStateEnum": list(orders.STATES)}
+        return list((await self._orders([{**dates, "States": states}])).values())
+
+    async def discussions_of_orders(self, numbers: Sequence[str]) -> Listing:
+        """The lists that can be filtered by order number, however old, whatever the status."""
+        if not any(numbers):
+            return Listing(())
+        found = await listing.of_orders(self._client, numbers, self._clock())
+        _tell(found)
+        return found
+
+    async def order_for_money(self, number: str) -> Order | None:
+        """GetOrderList again: vouchers and states of lines are all that shows there."""
+        return (await self.orders([number])).get(number)
+
+    async def move_money(self, movement: Movement) -> Mapping[str, ItemResult]:
+        """ValidateOrderList before shipment, else CreateRefundVoucher; never asked twice.
+
+        RefusedError too where the movement can't be said exactly to the service.
+        """
+        asked = money.request(movement)
+        return await self._client.call(
+            asked.operation,
+            lambda result, context: money.answers(result, movement, context),
+            **asked.parts,
+        )
+
+    async def _orders(self, filters: Sequence[Mapping[str, Any]]) -> dict[str, Order]:
         found: dict[str, Order] = {}
         faults: dict[str, str] = {}
-        for batch in _batches(list(dict.fromkeys(numbers)), _ORDERS_AT_ONCE):
+        for filter_ in filters:
             some, broken = await self._client.read(
                 "GetOrderList",
-                mapping.orders,
-                orderFilter={
-                    "FetchOrderLines": True,
-                    "FetchParcels": True,
-                    "OrderReferenceList": {"string": list(batch)},
-                },
+                orders.orders,
+                orderFilter={"FetchOrderLines": True, "FetchParcels": True, **filter_},
             )
             found |= some
             faults |= broken
@@ -196,8 +255,7 @@ class CdiscountMarketplace:
             log.warning("order_unreadable", order=number, error=words)
         if faults and not found:
             raise ContractError(next(iter(faults.values())))
-        wanted = frozenset(numbers)
-        return {number: order for number, order in found.items() if number in wanted}
+        return found
 
     async def close(self, discussion_ids: Sequence[str]) -> Mapping[str, CloseAnswer]:
         """CloseDiscussionList, never retried by itself except with a new token."""

@@ -11,7 +11,8 @@ and `mapping`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from mailbridge.marketplace.cdiscount.reading import Node, inflate, parse
 from mailbridge.marketplace.cdiscount.token import TokenSource
 from mailbridge.marketplace.cdiscount.wire import Answer, Wire
 from mailbridge.marketplace.cdiscount.wsdl import Contract, load
-from mailbridge.marketplace.port import ContractError, TransientError
+from mailbridge.marketplace.port import ContractError, RefusedError, TransientError
 
 __all__ = ["SoapClient"]
 
@@ -82,21 +83,36 @@ class SoapClient:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(self.call, operation, take, **parts)
+        return await retrying(self._once, operation, take, parts)
 
     async def call(self, operation: str, take: Callable[[Node, Context], T], **parts: Any) -> T:
-        """Call an operation once; `take` turns its result into a value, in a thread."""
-        contract = await self.contract()
-        token = await self._tokens.current()
+        """Call an operation with an effect, once; `take` turns its result into a value.
+
+        What is wrong before anything is asked (contract, sign-in) surely had no effect: it is a
+        RefusedError, or a TransientError with `sent=False`, never a ContractError.
+        """
+        try:
+            return await self._once(operation, take, parts)
+        except _NotAsked as error:
+            raise RefusedError(f"nothing was asked: {error}") from None
+
+    async def _once(
+        self, operation: str, take: Callable[[Node, Context], T], parts: dict[str, Any]
+    ) -> T:
+        with _nothing_asked():
+            contract = await self.contract()
+            token = await self._tokens.current()
         try:
             return await self._call(contract, operation, take, token.value, parts)
         except TokenRefused:
-            token = await self._tokens.renewed(token)
+            with _nothing_asked():
+                token = await self._tokens.renewed(token)
         try:
             return await self._call(contract, operation, take, token.value, parts)
         except TokenRefused as refused:
             raise TransientError(
-                f"{operation}: the service refuses a token it has just issued: {refused}"
+                f"{operation}: the service refuses a token it has just issued: {refused}",
+                sent=False,
             ) from None
 
     async def _call(
@@ -107,7 +123,10 @@ class SoapClient:
         token: str,
         parts: dict[str, Any],
     ) -> T:
-        request = contract.request(operation, headerMessage=header(token, self._partner), **parts)
+        with _nothing_asked():
+            request = contract.request(
+                operation, headerMessage=header(token, self._partner), **parts
+            )
         async with self._gate:
             answer = await self._wire.post(self._service_url, request.body, action=request.action)
         context = self._context(answer.date or self._clock())
@@ -129,6 +148,22 @@ class SoapClient:
                 raise status_error(500, answer.retry_after) from None
             raise ContractError(f"{operation}: {error}") from None
         return take(unwrap(root, operation, context.secrets), context)
+
+
+class _NotAsked(ContractError):
+    """A ContractError from before the request was sent."""
+
+
+@contextmanager
+def _nothing_asked() -> Iterator[None]:
+    """What fails in here left the service without a request."""
+    try:
+        yield
+    except TransientError as error:
+        error.sent = False
+        raise
+    except ContractError as error:
+        raise _NotAsked(*error.args) from None
 
 
 def _worth_another_try(error: BaseException) -> bool:

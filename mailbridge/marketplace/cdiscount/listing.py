@@ -35,12 +35,14 @@ from mailbridge.marketplace.port import (
     Window,
 )
 
-__all__ = ["again", "changed"]
+__all__ = ["again", "changed", "of_orders"]
 
 _ORDERS_AT_ONCE = 100
 _SPANS = 8
 _MARGIN = timedelta(minutes=1)
 _EVERYTHING = ["All"]
+_LIFE = timedelta(days=3 * 365)
+"""How far back discussions of an order are looked for: past the two years of the warranty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,26 @@ async def again(client: SoapClient, known: Sequence[Discussion]) -> Listing:
     return Listing(
         tuple(one for one in found.discussions if one.id in wanted),
         {key: words for key, words in found.faults.items() if not key or key in wanted},
+    )
+
+
+async def of_orders(client: SoapClient, numbers: Sequence[str], now: datetime) -> Listing:
+    """All discussions about these orders, whatever their status."""
+    wanted = sorted(set(filter(None, numbers)))
+    dates = _dates("Creation", now - _LIFE, now + _MARGIN)
+    filters = [
+        {**dates, "OrderNumberList": {"string": wanted[start : start + _ORDERS_AT_ONCE]}}
+        for start in range(0, len(wanted), _ORDERS_AT_ONCE)
+    ]
+    if (await client.contract()).has_discussion_list:
+        calls = [_settled(_one_list(client, filter_, _EVERYTHING)) for filter_ in filters]
+    else:
+        by_order = [one for one in _THREE if one.kind is not DiscussionKind.OFFER_QUESTION]
+        calls = [_ask(client, one, each, _EVERYTHING) for one in by_order for each in filters]
+    found = _join(await asyncio.gather(*calls))
+    # A filter that the service did not obey would show the whole shop's.
+    return Listing(
+        tuple(one for one in found.discussions if one.order_number in wanted), found.faults
     )
 
 

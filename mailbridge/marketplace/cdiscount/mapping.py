@@ -1,10 +1,11 @@
-"""Elements of an answer as values of the domain.
+"""Elements of an answer as values of the domain: discussions, relay addresses, closing.
 
 The rule: what the service may add (a status, a claim type, a kind of sender) is kept as it came
 and maps to a safe member; what identity or money is built on (an id, a timestamp, an amount)
 must parse, or the one discussion or order concerned is a fault and the others go on.
 
-Pure. What an element's absence means is `reading`'s business, clock times are `times`'.
+Pure. Orders are in `orders`, money in `money`; what an element's absence means is `reading`'s
+business, clock times are `times`'.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
 
 from mailbridge.domain.discussion import (
     Author,
@@ -23,14 +23,6 @@ from mailbridge.domain.discussion import (
     DiscussionKind,
     Message,
     Status,
-)
-from mailbridge.domain.order import (
-    LineStage,
-    Order,
-    OrderLine,
-    OrderStage,
-    Parcel,
-    Voucher,
 )
 from mailbridge.marketplace.cdiscount.envelope import judge, verdict
 from mailbridge.marketplace.cdiscount.reading import Node
@@ -48,10 +40,10 @@ __all__ = [
     "author",
     "close_answers",
     "discussion",
+    "instant",
+    "joined",
     "listing",
     "mail_guid",
-    "order",
-    "orders",
     "relay_address",
     "relay_answers",
     "shop_key",
@@ -77,47 +69,12 @@ _CLOSE_ANSWERS = {
     "UnauthorizedLastAnswer": CloseAnswer.LAST_ANSWER_NOT_OURS,
     "UnauthorizedCancelPending": CloseAnswer.CANCEL_PENDING,
 }
-# Enumerations `OrderStateEnum` and `AcceptationStateEnum`. What is blocked, being changed or new
-# to us stays UNKNOWN: no money is moved on it.
-_ORDER_STAGES = {
-    "WaitingForSellerAcceptation": OrderStage.TO_ACCEPT,
-    "AcceptedBySeller": OrderStage.TO_ACCEPT,
-    "PaymentInProgress": OrderStage.TO_ACCEPT,
-    "ValidatedFianet": OrderStage.TO_ACCEPT,
-    "WaitingForShipmentAcceptation": OrderStage.TO_SHIP,
-    "Shipped": OrderStage.SHIPPED,
-    "AvailableOnStore": OrderStage.SHIPPED,
-    "NonPickedUpByCustomer": OrderStage.SHIPPED,
-    "PickedUp": OrderStage.SHIPPED,
-    "CancelledByCustomer": OrderStage.ENDED,
-    "RefusedBySeller": OrderStage.ENDED,
-    "AutomaticCancellation": OrderStage.ENDED,
-    "PaymentRefused": OrderStage.ENDED,
-    "ShipmentRefusedBySeller": OrderStage.ENDED,
-    "RefusedNoShipment": OrderStage.ENDED,
-    "ServiceCanceled": OrderStage.ENDED,
-}
-_LINE_STAGES = {
-    "AcceptedBySeller": LineStage.TO_SHIP,
-    "ShippedBySeller": LineStage.SHIPPED,
-    "RefundedAfterShipping": LineStage.REFUNDED,
-    "RefundedAfterShipmentRefused": LineStage.REFUNDED,
-    "RefundedAfterCustomerCancellation": LineStage.REFUNDED,
-    "RefusedBySeller": LineStage.CANCELLED,
-    "ShipmentRefusedBySeller": LineStage.CANCELLED,
-    "CancelledBeforeNotificationByCustomer": LineStage.CANCELLED,
-    "CancelledBeforePaymentByCustomer": LineStage.CANCELLED,
-    "CancelledAfterPaymentByCustomer": LineStage.CANCELLED,
-    "PaymentRefused": LineStage.CANCELLED,
-    "CancellationRequestPending": LineStage.CANCELLATION_ASKED,
-}
 # RFC 5321 section 4.1.2, dot-atom local part and plain domain only: what goes into RCPT TO.
 _ADDRESS = re.compile(
     r"(?=.{3,254}\Z)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})*"
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}",
     re.ASCII,
 )
-_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +147,15 @@ def listing(
             found.append(discussion(node, kind, context))
         except ContractError as error:
             faults.append((_id_of(node), str(error)))
-    return Listing(tuple(found), _joined(faults))
+    return Listing(tuple(found), joined(faults))
 
 
-def _joined(faults: Iterable[tuple[str, str]]) -> dict[str, str]:
-    joined: dict[str, str] = {}
+def joined(faults: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Faults by key; what several say of one stands in one line."""
+    found: dict[str, str] = {}
     for key, words in faults:
-        joined[key] = f"{joined[key]}; {words}" if key in joined else words
-    return joined
+        found[key] = f"{found[key]}; {words}" if key in found else words
+    return found
 
 
 def _id_of(node: Node) -> str:
@@ -233,8 +191,8 @@ def discussion(node: Node, kind: DiscussionKind | None, context: Context) -> Dis
         status=_STATUSES.get(status, Status.UNKNOWN),
         created_at=created,
         subject=node.text("Subject"),
-        updated_at=_instant(node, "LastUpdatedDate", created, context),
-        closed_at=_instant(node, "CloseDate", last, context),
+        updated_at=instant(node, "LastUpdatedDate", created, context),
+        closed_at=instant(node, "CloseDate", last, context),
         order_number=order_number,
         product_ean=ean or None,
         product_reference=reference or None,
@@ -274,7 +232,8 @@ def _messages(node: Node, created: datetime, context: Context) -> tuple[Message,
     return tuple(sorted(messages, key=lambda message: message.sent_at))
 
 
-def _instant(node: Node, name: str, not_before: datetime, context: Context) -> datetime | None:
+def instant(node: Node, name: str, not_before: datetime, context: Context) -> datetime | None:
+    """A time of the past, None if absent; ContractError if it is none."""
     time = node.time(name)
     if time is None:
         return None
@@ -330,125 +289,3 @@ def mail_guid(result: Node, context: Context) -> str | None:
         return None
     judge(result, context.secrets)
     return None
-
-
-# Orders
-
-
-def orders(result: Node, context: Context) -> tuple[dict[str, Order], dict[str, str]]:
-    """Orders by number, and faults by number.
-
-    Orders and an error may come together (an alias that is no longer given): orders win.
-    """
-    nodes = list(result.items("OrderList", "Order"))
-    if not nodes:
-        judge(result, context.secrets)
-    found: dict[str, Order] = {}
-    faults: list[tuple[str, str]] = []
-    for node in nodes:
-        try:
-            value = order(node, context)
-            found[value.number] = value
-        except ContractError as error:
-            faults.append((node.text("OrderNumber").strip(), str(error)))
-    return found, _joined(faults)
-
-
-def order(node: Node, context: Context) -> Order:
-    """One order; ContractError where a number, amount or time of it does not parse."""
-    number = node.text("OrderNumber").strip()
-    if not number:
-        raise node.broken("OrderNumber", "missing")
-    node.where = f"Order {number}"
-    created_raw = node.time("CreationDate")
-    if created_raw is None:
-        raise node.broken("CreationDate", "missing")
-    created = resolve([created_raw], not_after=context.now)[0]
-    customer = node.child("Customer")
-    return Order(
-        number=number,
-        state=node.text("OrderState").strip(),
-        created_at=created,
-        updated_at=_instant(node, "LastUpdatedDate", created, context)
-        or _instant(node, "ModifiedDate", created, context),
-        customer_name="" if customer is None else _name(customer),
-        relay_address=None if customer is None else relay_address(customer.text("EncryptedEmail")),
-        lines=tuple(_line(item) for item in node.items("OrderLineList", "OrderLine")),
-        parcels=tuple(_parcel(item) for item in node.items("ParcelList", "Parcel")),
-        vouchers=tuple(
-            _voucher(item, created, context) for item in node.items("VoucherList", "Voucher")
-        ),
-        total=node.decimal("InitialTotalAmount") or Decimal(0),
-        shipping_total=node.decimal("InitialTotalShippingChargesAmount") or Decimal(0),
-        # The order's own ShippingDateMax was seen to hold the delivery promise.
-        ship_by=min(_promises(node, "ShippingDateMax"), default=None),
-        deliver_by=max(_promises(node, "DeliveryDateMax"), default=None)
-        or _promise(node, "ShippingDateMax"),
-        has_claims=node.boolean("HasClaims") or False,
-        shipped_by_marketplace=node.text("ModGesLog").strip() == "MKPFBC",
-        stage=_ORDER_STAGES.get(node.text("OrderState").strip(), OrderStage.UNKNOWN),
-    )
-
-
-def _promises(node: Node, name: str) -> list[datetime]:
-    times = (_promise(line, name) for line in node.items("OrderLineList", "OrderLine"))
-    return [time for time in times if time is not None]
-
-
-def _promise(node: Node, name: str) -> datetime | None:
-    """A time that may lie in the future, so that no clock bounds it."""
-    time = node.time(name)
-    return None if time is None else resolve([time])[0]
-
-
-def _name(customer: Node) -> str:
-    return f"{customer.text('FirstName').strip()} {customer.text('LastName').strip()}".strip()
-
-
-def _line(node: Node) -> OrderLine:
-    node.where = f"OrderLine {node.text('SellerProductId').strip() or '?'}"
-    quantity = node.integer("Quantity") or 0
-    price = node.decimal("PurchasePrice") or Decimal(0)
-    # A refused line was seen with Quantity 0 and its price still standing.
-    unit = price if quantity < 2 else (price / quantity).quantize(_CENT, ROUND_HALF_UP)
-    further = max(quantity - 1, 0) * (node.decimal("UnitAdditionalShippingCharges") or Decimal(0))
-    return OrderLine(
-        row=node.integer("RowId") or 0,
-        reference=node.text("SellerProductId").strip(),
-        name=node.text("Name").strip(),
-        quantity=quantity,
-        unit_price=unit,
-        state=node.text("AcceptationState").strip(),
-        stage=_LINE_STAGES.get(node.text("AcceptationState").strip(), LineStage.UNKNOWN),
-        condition=node.text("ProductCondition").strip(),
-        ean=node.text("ProductEan").strip(),
-        product_id=node.text("ProductId").strip(),
-        shipping=(node.decimal("UnitShippingCharges") or Decimal(0)) + further,
-        ship_by=_promise(node, "ShippingDateMax"),
-        deliver_by=_promise(node, "DeliveryDateMax"),
-        has_claim=node.boolean("HasClaim") or False,
-    )
-
-
-def _parcel(node: Node) -> Parcel:
-    return Parcel(
-        number=node.text("CustomerNum").strip(),
-        carrier=node.text("ExternalCarrierName").strip() or node.text("RealCarrierCode").strip(),
-        tracking_url=node.text("ExternalCarrierTrackingUrl").strip(),
-        status=node.text("ParcelStatus").strip(),
-        is_return=node.boolean("IsCustomerReturn") or False,
-    )
-
-
-def _voucher(node: Node, created: datetime, context: Context) -> Voucher:
-    refund = node.child("RefundInformation")
-    amount = None if refund is None else refund.decimal("Amount")
-    motive = None if refund is None else refund.integer("MotiveId")
-    if amount is None or motive is None:
-        raise node.broken("RefundInformation", "without amount or motive")
-    return Voucher(
-        amount=amount,
-        motive=motive,
-        created_at=_instant(node, "CreateDate", created, context),
-        source=node.text("Source").strip(),
-    )
