@@ -353,7 +353,7 @@ def _known(
                 m.key,
                 m.ident,
                 m.raw_time,
-                m.author_name,
+                m.author_name if m.author_name or m.text or row.pruned_at is None else None,
                 m.text_hash,
                 has_text=bool(m.text) or row.pruned_at is not None or m.text_hash == _NO_TEXT,
             )

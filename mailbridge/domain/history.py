@@ -26,7 +26,8 @@ class KnownMessage:
     key: str
     ident: str | None
     raw_time: str
-    author_name: str
+    author_name: str | None
+    """As the service sent it, or its beginning; None: forgotten by retention."""
     text_hash: str
     has_text: bool = True
     """False after a recovery: only the hash is known, and the words are to be taken in again."""
@@ -102,8 +103,13 @@ def _without_repeats(listed: Sequence[Message]) -> list[Message]:
     return kept
 
 
+_NAME = 60
+"""Letters of a name that are compared: the journal and a mail's header keep no more of a long one
+than they can hold."""
+
+
 def _equal(old: KnownMessage, message: Message, digest: str) -> bool:
-    return old.text_hash == digest and old.author_name == message.author.name
+    return old.text_hash == digest and _same_author(old, message, digest)
 
 
 def _same_text(old: KnownMessage, _message: Message, digest: str) -> bool:
@@ -111,7 +117,13 @@ def _same_text(old: KnownMessage, _message: Message, digest: str) -> bool:
 
 
 def _same_author(old: KnownMessage, message: Message, _digest: str) -> bool:
-    return old.author_name == message.author.name
+    # A forgotten name is anybody's: better a twin taken for an edit than old words filed again.
+    name = message.author.name
+    return old.author_name is None or _start(old.author_name) == _start(name)
+
+
+def _start(name: str) -> str:
+    return name.strip()[:_NAME].rstrip()
 
 
 def _free_key(message: Message, taken: set[str]) -> str:

@@ -193,7 +193,7 @@ class Discussions:
                 DiscussionRow.settled_at < before,
                 or_(
                     DiscussionRow.pruned_at.is_(None),
-                    DiscussionRow.pruned_at < DiscussionRow.settled_at,
+                    DiscussionRow.pruned_at <= DiscussionRow.settled_at,
                 ),
             )
             .limit(limit)

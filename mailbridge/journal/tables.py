@@ -150,7 +150,7 @@ class DiscussionRow(Base):
     reopen_for: Mapped[str | None]
     """The reply that asked to reopen it, while that is still to be done."""
     settled_at: Mapped[datetime | None]
-    """When it was seen closed; retention counts from here."""
+    """When it was seen closed, or something was said in it since; retention counts from here."""
     pruned_at: Mapped[datetime | None]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from mailbridge.bridge.sweep import SweepKind
 from tests.shop import open_shop
 
@@ -45,6 +47,7 @@ async def test_a_customer_who_writes_after_that_is_heard(tmp_path: Path) -> None
         claim = shop.world.cast.claim()
         await shop.settle()
         shop.world.books.close_by_force(claim)
+        await shop.settle()
         await shop.later(days=182)
         await shop.bridge.keep_house()
         shop.world.books.customer_writes(claim, "Bonjour, me revoilà.")
@@ -53,3 +56,32 @@ async def test_a_customer_who_writes_after_that_is_heard(tmp_path: Path) -> None
         newest = (await shop.thread(claim))[-1]
         assert "me revoilà" in newest.text
         assert not newest.seen
+
+
+@pytest.mark.parametrize("edited", [False, True])
+async def test_what_is_said_in_a_forgotten_discussion_is_forgotten_in_its_turn(
+    tmp_path: Path, edited: bool
+) -> None:
+    async with open_shop(tmp_path) as shop:
+        claim = shop.world.cast.claim(text="Où est mon colis ?")
+        await shop.settle()
+        shop.world.books.close_by_force(claim)
+        await shop.settle()
+        await shop.later(days=182)
+        await shop.bridge.keep_house()
+        if edited:
+            claim.messages[0].text = "Où est le colis de Zyxwvut ?"
+            claim.updated_at = shop.clock()
+        else:
+            shop.world.books.customer_writes(claim, "Ici Zyxwvut.", reopens=False)
+        await shop.settle()
+        # An edit is no new message; a new message is filed.
+        filed = await shop.thread(claim, "Clos") + await shop.thread(claim)
+        assert len(filed) == (1 if edited else 2)
+
+        for days, kept in ((179, True), (2, False)):
+            await shop.later(days=days)
+            await shop.bridge.keep_house()
+            async with shop.bridge.ctx.read() as tx:
+                texts = [m.text for m in await tx.discussions.messages(str(claim.id))]
+            assert any("Zyxwvut" in text for text in texts) is kept

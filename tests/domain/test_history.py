@@ -56,6 +56,23 @@ def after(*listed: Message) -> list[KnownMessage]:
     return taken_in((), reconcile((), listed))
 
 
+def test_a_name_too_long_to_be_kept_whole_is_known_again_when_the_text_is_edited() -> None:
+    name = "Société " + "Très Longue " * 40
+    (old,) = after(said("Un", by=name))
+    for kept in (name[:200], name[:80].strip(), f"{name} "):
+        assert changes([replace(old, author_name=kept)], said("Un !", by=name)) == [Change.EDITED]
+    assert changes([replace(old, author_name="Société")], said("Un !", by=name)) == [Change.NEW]
+
+
+def test_an_edit_of_forgotten_words_is_no_new_message() -> None:
+    (old,) = after(said("Un"))
+    forgotten = replace(old, author_name=None)
+    assert changes([forgotten], said("Un !")) == [Change.EDITED]
+    assert changes([forgotten], said("Un")) == [Change.SAME]
+    assert changes([forgotten], said("Un !"), said("Un")) == [Change.NEW, Change.SAME]
+    assert changes([replace(old, author_name="")], said("Un !")) == [Change.NEW]
+
+
 messages = st.builds(
     said,
     st.sampled_from(["Merci", "merci !", "Bonjour", "Où est mon colis ?", ""]),
