@@ -32,6 +32,9 @@ __all__ = ["Journal", "JournalError", "Tenure", "TenureLost"]
 
 Clock = Callable[[], datetime]
 
+_DATABASE = "the server runs, and has such a database and such a user"
+_WAYS_OUT = {"sqlite": "its folder exists and belongs to the user mailbridge runs as"}
+
 
 class JournalError(Exception):
     """The journal cannot be opened or written; `str()` names the file and the way out."""
@@ -56,6 +59,8 @@ class Journal:
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
         self._engine = engine
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        views = engine.execution_options(**_view_options(engine.dialect.name))
+        self._views = async_sessionmaker(views, expire_on_commit=False)
         self._clock = clock
         self._writing = asyncio.Lock()
 
@@ -77,7 +82,7 @@ class Journal:
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise JournalError(
                 f"journal {engine.url.render_as_string()}: cannot be opened: {cause}; check that "
-                "its folder exists and belongs to the user mailbridge runs as"
+                f"{_WAYS_OUT.get(engine.dialect.name, _DATABASE)}"
             ) from None
         except JournalError:
             await engine.dispose()
@@ -119,7 +124,7 @@ class Journal:
     @asynccontextmanager
     async def read(self, account: str) -> AsyncIterator[Transaction]:
         """A consistent view; rows may be kept after it, changes to them are not written."""
-        async with self._sessions() as session:
+        async with self._views() as session:
             yield Transaction(session, account, "", 0, self._clock())
 
     async def close(self) -> None:
@@ -132,6 +137,12 @@ def _fence(account: str) -> Select[int]:
     # it an old owner could commit after the takeover). SQLite has no row locks and needs none:
     # there a transaction that read before another's commit cannot write any more.
     return select(AccountRow.epoch).where(AccountRow.name == account).with_for_update(read=True)
+
+
+def _view_options(dialect: str) -> dict[str, str]:
+    # PostgreSQL shows each statement of a transaction another moment unless it is asked for one;
+    # a writer keeps its default, so that the fence above sees the takeover it waited for.
+    return {"isolation_level": "REPEATABLE READ"} if dialect == "postgresql" else {}
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:

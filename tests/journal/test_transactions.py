@@ -90,6 +90,11 @@ def test_where_rows_can_be_locked_a_takeover_waits_for_the_write_under_way() -> 
     assert "FOR" not in on_sqlite
 
 
+def test_where_each_statement_sees_another_moment_a_reader_asks_for_one() -> None:
+    assert journal_module._view_options("postgresql") == {"isolation_level": "REPEATABLE READ"}
+    assert journal_module._view_options("sqlite") == {}
+
+
 async def test_one_account_taken_over_leaves_the_others_alone(journal: Journal) -> None:
     one = await journal.take("one", "here:1")
     other = await journal.take("other", "here:1")
