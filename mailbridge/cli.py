@@ -259,6 +259,11 @@ async def _show_backfill(
         async for answer in answers:
             _print_json(answer, indent=None)
         return
+    if not console.is_terminal:
+        async for answer in answers:
+            if line := _backfill_line(answer):
+                console.print(line)
+        return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("reading the marketplace", total=None)
@@ -278,12 +283,25 @@ async def _show_backfill(
                     )
                 case "done":
                     progress.update(task, description="done")
-                    console.print(
-                        f"{answer['discussions']} discussions read, {answer['new']} new, "
-                        f"{answer['messages']} messages filed, {answer['faults']} unreadable"
-                    )
+                    console.print(_backfill_line(answer))
                 case _:
                     pass
+
+
+def _backfill_line(answer: dict[str, Any]) -> str:
+    """What a stage has to say in words; steps between its beginning and its end say nothing."""
+    match answer["stage"]:
+        case "reading":
+            return "reading the marketplace"
+        case "read":
+            return f"{answer['discussions']} discussions; filing their mails"
+        case "done":
+            return (
+                f"{answer['discussions']} discussions read, {answer['new']} new, "
+                f"{answer['messages']} messages filed, {answer['faults']} unreadable"
+            )
+        case _:
+            return ""
 
 
 def _print_json(value: Any, indent: int | None = 2) -> None:
