@@ -97,6 +97,8 @@ _UNREAD = frozenset(
     {"head", "script", "style", "template", "noscript", "title", "object", "embed", "iframe"}
     | {"svg", "math", "audio", "video", "canvas", "select", "textarea", "button", "input", "map"}
 )
+_TELLING_TAGS = _UNREAD | {"blockquote"}
+"""Elements that are taken out whatever their attributes say; all others need some to be."""
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|mso-hide\s*:\s*all"
     r"|(?<![\w-])(?:font-size|opacity|max-height)\s*:\s*0(?:\.0*)?(?:px|pt|em|%)?"
@@ -149,6 +151,9 @@ def _take_out(tree: HtmlElement) -> None:
     while waiting:
         element = waiting.pop()
         if not isinstance(element.tag, str):
+            continue
+        if not element.attrib and element.tag not in _TELLING_TAGS:
+            waiting.extend(reversed(element))
             continue
         names = set(_names(element))
         marker = element.get("data-marker", "").lower()

@@ -6,6 +6,7 @@ it asks for (or why it is held), the files that go to the customer.
 
 from __future__ import annotations
 
+import gc
 import time
 import tomllib
 from pathlib import Path
@@ -217,6 +218,22 @@ def test_no_html_breaks_the_reader(pieces: list[str]) -> None:
     assert "\ue001" not in render(html).text
 
 
+def cost(mail: IncomingMail) -> float:
+    """Seconds of this process's own time."""
+    gc.collect()
+    start = time.process_time()
+    authored_part(mail, ["!clos", "x " * 10_000])
+    return time.process_time() - start
+
+
+def assert_bounded(hostile: IncomingMail, ordinary: IncomingMail) -> None:
+    """The hostile mail costs no more than some fifteen ordinary ones: what is quadratic in
+    these lengths costs thousands. Both are measured here and now, whatever else the machine does;
+    a busy moment is no proof, so there are three."""
+    tries = ((cost(hostile), cost(ordinary)) for _ in range(3))
+    assert any(one <= 15 * other for one, other in tries)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -237,9 +254,7 @@ def test_no_html_breaks_the_reader(pieces: list[str]) -> None:
     ids=lambda text: repr(text[:12]),
 )
 def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
-    start = time.process_time()
-    authored_part(plain_mail(text), ["!clos", "x " * 10_000])
-    assert time.process_time() - start < 5
+    assert_bounded(plain_mail(text), plain_mail("Votre colis arrive demain.\n" * 10_000))
 
 
 @pytest.mark.parametrize(
@@ -259,6 +274,4 @@ def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
     ids=lambda html: repr(html[:14]),
 )
 def test_hostile_html_is_read_in_bounded_time(html: str) -> None:
-    start = time.process_time()
-    authored_part(html_mail(html))
-    assert time.process_time() - start < 5
+    assert_bounded(html_mail(html), html_mail("<p>Votre colis arrive demain.</p>" * 10_000))
