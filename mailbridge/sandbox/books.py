@@ -182,6 +182,8 @@ class Books:
             claim_type=claim_type,
         )
         self._discussions[ident] = discussion
+        if kind is DiscussionKind.CLAIM:
+            self.orders.claimed(order_number)
         if text is not None:
             if by_seller:
                 self.seller_writes(discussion, text)
@@ -266,6 +268,9 @@ class Books:
         ]
 
     def _matches(self, discussion: BookedDiscussion, query: ListFilter) -> bool:
+        hidden = discussion.listed_at is not None and self.clock() < discussion.listed_at
+        if hidden and query.order_numbers is None:
+            return False
         if query.statuses is None:
             if discussion.closed:
                 return False

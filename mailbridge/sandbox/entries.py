@@ -42,6 +42,9 @@ class BookedDiscussion:
     product_reference: str | None = None
     claim_type: str | None = None
     messages: list[BookedMessage] = field(default_factory=list)
+    listed_at: datetime | None = None
+    """Until then only a listing that names its order shows it; its order's HasClaims tells of a
+    claim all the same."""
 
     @property
     def closed(self) -> bool:

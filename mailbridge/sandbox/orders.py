@@ -42,6 +42,22 @@ _LINE_STATES: Mapping[str, frozenset[str]] = {
     "Shipped": frozenset({"ShippedBySeller", "ShipmentRefusedBySeller"}),
     "ShipmentRefusedBySeller": frozenset({"ShipmentRefusedBySeller"}),
 }
+# What a line that the seller does not mean may be given again: the state it has, once nothing is
+# open any more. What is still to be shipped can't be left so (our choice; the rule is unknown).
+_SETTLED = frozenset(
+    {
+        "RefusedBySeller",
+        "RefundedAfterShipping",
+        "ShipmentRefusedBySeller",
+        "RefundedAfterShipmentRefused",
+        "CancelledBeforeNotificationByCustomer",
+        "CancelledBeforePaymentByCustomer",
+        "CancelledAfterPaymentByCustomer",
+        "RefundedAfterCustomerCancellation",
+        "PaymentRefused",
+    }
+)
+_CANCELLED = "ShipmentRefusedBySeller"
 _GESTURE_MOTIVES = range(131, 140)
 
 
@@ -82,6 +98,8 @@ class OrderLineEntry:
     """When `settles_to` becomes visible: the service works on refunds in its own time."""
     settles_to: str = ""
     refunded_shipping: bool | None = None
+    refuses_money: str | None = None
+    """Refuse to refund or cancel this line with these words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +143,10 @@ class BookedOrder:
     fulfilment: str = "MKPCDS"
     shipping_code: str = "TRK"
     refuses_money: str | None = None
-    """Refuse every refund and gesture with these words."""
+    """Refuse every refund, cancellation and gesture with these words."""
+    hollow_money: bool = False
+    """Grant money in words and do nothing: a success that is a failure, told by nothing but what
+    the order shows afterwards."""
 
     @property
     def total(self) -> Decimal:
@@ -157,6 +178,10 @@ class BookedOrder:
         for line in self.lines:
             if line.state == PENDING_CANCELLATION:
                 line.state = state
+
+    def changed(self, at: datetime) -> None:
+        """Something of it changed at this time; never back in time."""
+        self.updated_at = self.modified_at = max(self.updated_at or self.created_at, at)
 
     def line(self, reference: str) -> OrderLineEntry | None:
         """The line with this seller reference."""
@@ -260,6 +285,14 @@ class OrderBook:
             order.parcels.append(parcel)
         self._touch(order)
 
+    def claimed(self, number: str | None) -> None:
+        """A claim was opened: the order shows it at once, and counts as changed (our choice)."""
+        order = self.get(number)
+        if order is not None and order.lines:
+            if not order.has_claims:
+                order.lines[0].has_claim = True
+            self._touch(order)
+
     # --- ValidateOrderList -------------------------------------------------------------------
 
     def validate(
@@ -287,10 +320,19 @@ class OrderBook:
             return ValidationAnswer(
                 order.number, False, (LineRefusal("OrderStateIncoherent", words),)
             )
+        if order.refuses_money and state == _CANCELLED:
+            refusal = LineRefusal("OrderUpdateNotAuthorized", order.refuses_money)
+            return ValidationAnswer(order.number, False, (refusal,))
         results: dict[str, tuple[bool, tuple[LineRefusal, ...]]] = {}
         for reference, wanted in lines.items():
-            if order.line(reference) is None:
+            line = order.line(reference)
+            if line is None:
                 refusal = LineRefusal("OrderLineNotFound", f"Ligne {reference} introuvable.")
+                results[reference] = (False, (refusal,))
+            elif wanted == line.state and wanted in _SETTLED:
+                continue
+            elif line.refuses_money and wanted == _CANCELLED:
+                refusal = LineRefusal("OrderLineUpdateNotAuthorized", line.refuses_money)
                 results[reference] = (False, (refusal,))
             elif wanted not in _LINE_STATES[state]:
                 refusal = LineRefusal(
@@ -308,7 +350,8 @@ class OrderBook:
             return ValidationAnswer(
                 order.number, False, (LineRefusal("OrderLineError", "Lignes refusées."),), results
             )
-        self._apply(order, state, lines, parcel)
+        if not order.hollow_money:
+            self._apply(order, state, lines, parcel)
         return ValidationAnswer(order.number, True, (), dict.fromkeys(lines, (True, ())))
 
     def _apply(
@@ -320,6 +363,8 @@ class OrderBook:
     ) -> None:
         now = self._clock()
         for line in order.lines:
+            if line.state == lines[line.reference]:
+                continue
             line.state = lines[line.reference]
             if line.state == "ShipmentRefusedBySeller":
                 line.settles_to = "RefundedAfterShipmentRefused"
@@ -366,7 +411,7 @@ class OrderBook:
             error = "Le montant doit être positif."
         if not error and order.fulfilment == "MKPFBC" and order.shipped_at is None:
             error = "Geste commercial impossible avant l'expédition."
-        if not error:
+        if not error and not order.hollow_money:
             now = self._clock()
             order.vouchers.append(BookedVoucher(amount, motive, now, now + self.money_lag))
             self._touch(order)
@@ -378,27 +423,33 @@ class OrderBook:
         line = order.line(reference)
         if line is None:
             return RefundOutcome(reference, "", motive, error=f"Ligne {reference} introuvable.")
-        error = order.refuses_money or ""
+        error = order.refuses_money or line.refuses_money or ""
         if not error and (line.state != "ShippedBySeller" or line.settles_at is not None):
             error = "La ligne de commande n'est pas dans un état remboursable."
         if error:
             return RefundOutcome(reference, line.ean, motive, error=error)
+        value = line.price + (line.shipping if with_shipping else Decimal(0))
+        if order.hollow_money:
+            return RefundOutcome(reference, line.ean, motive, value)
         line.settles_to = "RefundedAfterShipping"
         line.settles_at = self._clock() + self.money_lag
         line.refunded_shipping = with_shipping
         self._touch(order)
         self._settle(order)
-        value = line.price + (line.shipping if with_shipping else Decimal(0))
         return RefundOutcome(reference, line.ean, motive, value)
 
     def _settle(self, order: BookedOrder) -> None:
         now = self._clock()
         for line in order.lines:
             if line.settles_at is not None and line.settles_at <= now:
+                order.changed(line.settles_at)
                 line.state = line.settles_to
                 line.settles_at = None
                 if line.state == "RefundedAfterShipmentRefused":
                     line.quantity = 0  # as recorded: what will not be shipped counts nothing
+        for voucher in order.vouchers:
+            if voucher.visible_at <= now:
+                order.changed(voucher.visible_at)
 
     def _touch(self, order: BookedOrder) -> None:
-        order.updated_at = order.modified_at = self._clock()
+        order.changed(self._clock())

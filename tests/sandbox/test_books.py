@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -70,6 +71,23 @@ class TestListing:
         assert books.listed(CLAIMS, ALL) == sorted([there, gone], key=lambda each: each.id)
         closed = ListFilter(statuses=frozenset({"Closed"}))
         assert books.listed(CLAIMS, closed) == [gone]
+
+    def test_a_claim_may_be_told_by_its_order_before_a_list_shows_it(
+        self, books: Books, cast: Cast, clock: HandClock
+    ) -> None:
+        order = cast.order()
+        clock.advance(timedelta(hours=1))
+        claim = books.open_discussion(
+            DiscussionKind.CLAIM, "?", order.customer, "?", order_number=order.number
+        )
+        claim.listed_at = clock() + timedelta(minutes=90)
+        assert (order.has_claims, order.updated_at) == (True, clock())
+        assert books.listed(CLAIMS, ALL) == []
+        assert books.listed(CLAIMS, replace(ALL, order_numbers=frozenset({order.number}))) == [
+            claim
+        ]
+        clock.advance(timedelta(minutes=90))
+        assert books.listed(CLAIMS, ALL) == [claim]
 
     def test_without_dates_only_the_last_three_weeks_are_looked_at(
         self, books: Books, cast: Cast, clock: HandClock
