@@ -51,6 +51,18 @@ class Fuse:
     blown: bool = False
     what: dict[int, str] = field(default_factory=dict)
     """Of each write the moves it held."""
+    opening: int = 0
+    """Writes of the scenario's first step."""
+
+    @property
+    def opening_moves(self) -> list[str]:
+        """What the writes of the first step held."""
+        return [self.what[at] for at in range(1, self.opening + 1)]
+
+    def stops(self, *, opening: bool = True) -> list[tuple[int, Phase]]:
+        """All cuts worth trying, in the first step or after it only."""
+        first = 1 if opening else self.opening + 1
+        return [(at, phase) for at in range(first, self.writes + 1) for phase in self.worth(at)]
 
     def worth(self, at: int) -> tuple[Phase, ...]:
         """Which cuts at this write differ from one at its neighbours: nothing is done in the
@@ -109,6 +121,7 @@ class Stage:
             async for _ in scenario(shop):
                 await self._run(shop)
                 await self._answer_doubts(shop)
+                self.fuse.opening = self.fuse.opening or self.fuse.writes
             return await self._end(shop)
 
     async def _run(self, shop: Shop) -> None:
