@@ -118,10 +118,13 @@ _SIGNATURE_MARKERS = frozenset({"__sig_post__", "__sig_pre__"})
 # between or below quotes into it as well, so it goes as a whole only if the quote has no element.
 _CONTAINERS = frozenset({"gmail_quote", "gmail_quote_container", "protonmail_quote"})
 _QUOTES = frozenset(
-    {"moz-cite-prefix", "moz-forward-container", "moz-email-headers-table", "yahoo_quoted"}
-    | {"zmail_extra", "reply-intro", "protonmail_quote_header", "yahoo-quoted"}
-    | {"ms-outlook-mobile-reference-message", "mb-quote"}
+    {"moz-forward-container", "moz-email-headers-table", "yahoo_quoted", "zmail_extra"}
+    | {"protonmail_quote_header", "yahoo-quoted", "ms-outlook-mobile-reference-message"}
+    | {"mb-quote"}
 )
+# The line that introduces a quote: Thunderbird's, Roundcube's. Who types above it types into it,
+# and the editor gives the name to each new line, or to the agent's first one instead.
+_INTRODUCTIONS = frozenset({"moz-cite-prefix", "reply-intro"})
 _QUOTE_MARKERS = frozenset({"__headers__", "__quoted_text__", "__divider__"})
 # The quote behind these has no element of its own: the rest of the document is the quote.
 _CUTS = frozenset(
@@ -194,7 +197,35 @@ def _is_quote(element: HtmlElement, names: set[str], marker: str, style: str) ->
     if "gmail_attr" in names:
         # Gmail introduces a forward as it does a quote, but the mail behind it has no element.
         return not _is_forward(element)
+    if names & _INTRODUCTIONS:
+        return _introduces(element)
     return marker in _QUOTE_MARKERS or bool(names & _QUOTES)
+
+
+def _introduces(element: HtmlElement) -> bool:
+    """One line, with its colon, right above the quote. Any other is judged as text is."""
+    after = element.getnext()
+    lines = [words for words in _lines_of(element) if words.strip()]
+    return (
+        after is not None
+        and after.tag == "blockquote"
+        and not (element.tail or "").strip()
+        and len(lines) == 1
+        and lines[0].rstrip().endswith(":")
+    )
+
+
+def _lines_of(element: HtmlElement) -> list[str]:
+    """Its text, parted where a reader saw a line end."""
+    pieces = [""]
+    for event, inner in etree.iterwalk(element, events=("start", "end")):
+        if inner.tag in ("br", "div", "p") and (event == "start" or inner.tag != "br"):
+            pieces.append("")
+        if event == "start":
+            pieces[-1] += inner.text or ""
+        elif inner is not element:
+            pieces[-1] += inner.tail or ""
+    return pieces
 
 
 def _is_forward(element: HtmlElement) -> bool:

@@ -94,6 +94,24 @@ def test_an_html_part_that_is_all_quote_gives_way_to_the_text() -> None:
     assert authored.commands_agree
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        # Each line typed above Thunderbird's introduction takes the introduction's class.
+        ("<div class=moz-cite-prefix>Voici :</div><div class=moz-cite-prefix>Am 20.11. schrieb "
+         "Marie:<br></div><blockquote>x</blockquote>", "Voici :"),
+        # In Roundcube the first of them takes its id.
+        ("<p id=reply-intro>Bonjour,</p><p>Oui.</p><p>On 2026-11-20 10:02, Marie wrote:</p>"
+         "<blockquote>x</blockquote>", "Bonjour,\n\nOui."),
+        ("<p id=reply-intro>Bonjour,<br>Oui.<br>Le 20/11/2026 à 10:02, Marie a écrit :</p>"
+         "<blockquote>x</blockquote>", "Bonjour,\nOui."),
+        ("<p id=reply-intro>Am 20.11. schrieb Marie:</p><blockquote>x</blockquote>Oui :", "Oui :"),
+    ],
+)  # fmt: skip
+def test_what_is_typed_into_the_introduction_is_kept(html: str, text: str) -> None:
+    assert authored_part(html_mail(html)).text == text
+
+
 def test_a_command_in_one_part_only_is_told() -> None:
     assert not authored_part(html_mail("<p>!clos</p>", "C'est fait.")).commands_agree
     assert not authored_part(html_mail("<p>C'est fait.</p>", "!clos")).commands_agree
