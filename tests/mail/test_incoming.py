@@ -68,7 +68,7 @@ def test_a_mail_is_read_field_by_field() -> None:
 def test_every_sample_is_read_and_its_header_alone_gives_the_same(sample: Path) -> None:
     data = sample.read_bytes()
     mail, head = read_mail(data), read_headers(data)
-    assert mail.from_.address == "support@boutique.example"
+    assert mail.from_.address in ("support@boutique.example", "support@maison-brindille.example")
     assert mail.date is not None
     assert mail.message_id
     assert head.fields == mail.fields
