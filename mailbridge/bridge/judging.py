@@ -40,7 +40,9 @@ _LIFTED = frozenset(
     }
 )
 """What a person's word is enough for, beside proof itself: nothing is wrong with the text."""
-_TOLD = frozenset({HoldReason.COLLEAGUE_ANSWERED, HoldReason.NEAR_DUPLICATE})
+_TOLD = frozenset(
+    {HoldReason.COLLEAGUE_ANSWERED, HoldReason.NEAR_DUPLICATE, HoldReason.TEXT_IN_QUOTE}
+)
 """The same, for a person who knew of it."""
 
 

@@ -18,10 +18,11 @@ from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.wording import clean_line, text_hash
 from mailbridge.journal.tables import DiscussionRow
-from mailbridge.mail.authored import authored_part, sendable_attachments
+from mailbridge.mail.authored import authored_part, bodies, sendable_attachments
 from mailbridge.mail.automatic import Automatic, MaybeAutomatic, automatic
 from mailbridge.mail.incoming import IncomingMail, UnreadableMail, read_mail
-from mailbridge.mail.port import Fetched, MailboxSession
+from mailbridge.mail.insertions import insertions
+from mailbridge.mail.port import Fetched, MailboxRefused, MailboxSession
 from mailbridge.mail.trust import TrustRules, origin
 
 __all__ = ["Findings", "Reader"]
@@ -143,10 +144,14 @@ class Reader:
             mail = await asyncio.to_thread(read_mail, whole.data)
         except UnreadableMail as error:
             return replace(found, fault=(error.reason, {"what": error.what}))
-        return await self._contents(found, mail, discussion)
+        return await self._contents(session, found, mail, discussion)
 
     async def _contents(
-        self, found: Findings, mail: IncomingMail, discussion: DiscussionRow
+        self,
+        session: MailboxSession,
+        found: Findings,
+        mail: IncomingMail,
+        discussion: DiscussionRow,
     ) -> Findings:
         ctx = self._ctx
         match automatic(mail):
@@ -168,6 +173,11 @@ class Reader:
             return replace(found, fault=(HoldReason.PARTS_DIFFER, {}), text=written.text)
         if (missing := self._unavailable(read)) is not None:
             return replace(found, fault=missing, text=written.text)
+        fault: Fault | None = None
+        if written.text.strip() and written.unmarked:
+            answered = await self._answered(session, mail)
+            if typed := insertions(written.unmarked, answered):
+                fault = HoldReason.TEXT_IN_QUOTE, {"line": clean_line(typed[0], 200)}
         files = sendable_attachments(mail, written)
         sizes = [(f.name, len(f.data)) for f in files]
         limits = ctx.marketplace.capabilities.outgoing_attachments
@@ -176,10 +186,30 @@ class Reader:
             found,
             text=read.text_without_commands,
             commands=json.dumps([_as_json(c) for c in read.commands], ensure_ascii=False),
+            fault=fault,
             attachment_names=clean_line(names, 300),
             attachment_limit=limit,
             attachments=() if names else tuple((f.name, f.content_type, f.data) for f in files),
         )
+
+    async def _answered(self, session: MailboxSession, mail: IncomingMail) -> tuple[str, ...]:
+        """The bodies of the mail of ours that is answered; none where it is not to be had."""
+        async with self._ctx.read() as tx:
+            filings = [f for i in mail.in_reply_to if (f := await tx.filings.by_mail(i))]
+        for filing in filings:
+            if filing.folder is None:
+                continue
+            try:
+                uid = (await session.find(filing.folder, [filing.message_id])).get(
+                    filing.message_id
+                )
+                whole = await session.fetch(filing.folder, uid) if uid is not None else None
+                answered = await asyncio.to_thread(read_mail, whole.data) if whole else None
+            except (MailboxRefused, UnreadableMail):
+                continue  # without it nothing is found in the quote, as ever
+            if answered is not None:
+                return bodies(answered)
+        return ()
 
     def _unavailable(self, read: Parsed) -> Fault | None:
         """A command that is understood and cannot be carried out on this account."""

@@ -47,6 +47,7 @@ class HoldReason(StrEnum):
     CONTRADICTION = "contradiction"  # line, other: two commands that exclude each other
     ECHOED_COMMAND = "echoed_command"  # line: the same line stands in the customer's words
     PARTS_DIFFER = "parts_differ"  # text and HTML part of the mail hold different commands
+    TEXT_IN_QUOTE = "text_in_quote"  # line: words stand between the lines of the quoted mail
     NOT_AVAILABLE = "not_available"  # line: command known, but not on this account
     MONEY_OFF = "money_off"  # line: refunds by mail are switched off
     COLLEAGUE_ANSWERED = "colleague_answered"  # who, at: a colleague answered this mail already

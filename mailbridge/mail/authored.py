@@ -16,7 +16,7 @@ from mailbridge.mail.incoming import Attachment, IncomingMail
 from mailbridge.mail.markup import render
 from mailbridge.mail.quotes import QUOTE, without_quotes
 
-__all__ = ["Authored", "authored_part", "sendable_attachments"]
+__all__ = ["Authored", "authored_part", "bodies", "sendable_attachments"]
 
 _MAX_TEXT = 400_000
 _MAX_LINES = 10_000
@@ -42,6 +42,8 @@ class Authored:
     """Pictures that the authored part of the HTML shows."""
     quoted: bool = False
     """Something was quoted: the mail answers or forwards another."""
+    unmarked: tuple[str, ...] = ()
+    """A quote without marks, line by line; from the plain body where that has one."""
     complete: bool = True
     """False where a body was too long or too deep to be read whole."""
 
@@ -55,16 +57,18 @@ def authored_part(mail: IncomingMail, known_texts: Sequence[str] = ()) -> Author
     plain = html = None
     quoted, sound = False, True
     shown: frozenset[str] = frozenset()
+    unmarked: tuple[str, ...] = ()
     if mail.plain is not None and mail.plain.strip():
         lines, sound = _lines(mail.plain)
         rest = without_quotes("\n".join(lines).replace(QUOTE, ""), known.words)
-        plain, quoted = rest.text, rest.quoted
+        plain, quoted, unmarked = rest.text, rest.quoted, rest.unmarked
     if mail.html is not None and mail.html.strip():
         rendered = render(mail.html)
         lines, whole = _lines(rendered.text)
         rest = without_quotes("\n".join(lines), known.words)
         html, shown = rest.text, rendered.content_ids
         quoted = quoted or rest.quoted
+        unmarked = unmarked or rest.unmarked
         sound = sound and whole and rendered.sound
     text = html or plain or ""
     return Authored(
@@ -75,8 +79,16 @@ def authored_part(mail: IncomingMail, known_texts: Sequence[str] = ()) -> Author
         echoed=known.echoes(text),
         content_ids=shown,
         quoted=quoted,
+        unmarked=unmarked,
         complete=sound,
     )
+
+
+def bodies(mail: IncomingMail) -> tuple[str, ...]:
+    """Both bodies as text, quotes and all."""
+    plain = mail.plain or ""
+    html = render(mail.html).text if mail.html else ""
+    return tuple("\n".join(_lines(text)[0]) for text in (plain, html) if text.strip())
 
 
 def _lines(text: str) -> tuple[list[str], bool]:

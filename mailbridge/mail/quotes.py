@@ -30,6 +30,8 @@ class Remainder:
     text: str
     quoted: bool
     """Whether there was a quote."""
+    unmarked: tuple[str, ...] = ()
+    """The lines of a quote that has no marks, up to the end: answers may stand between them."""
 
 
 def without_quotes(text: str, known: str = "") -> Remainder:
@@ -39,7 +41,7 @@ def without_quotes(text: str, known: str = "") -> Remainder:
     line that was wrapped without a mark is seen for what it is.
     """
     lines = text.split("\n")
-    quoted = _quoted_lines([_Line(line) for line in lines])
+    quoted, unmarked = _quoted_lines([_Line(line) for line in lines])
     if known:
         _mend_wrapped(lines, quoted, known)
     segments: list[list[str]] = [[]]
@@ -50,7 +52,7 @@ def without_quotes(text: str, known: str = "") -> Remainder:
             segments.append([])
     kept = ["\n".join(_without_signature(segment)).strip("\n") for segment in segments]
     whole = "\n\n".join(piece for piece in kept if piece.strip())
-    return Remainder(re.sub(r"\n{3,}", "\n\n", whole), any(quoted))
+    return Remainder(re.sub(r"\n{3,}", "\n\n", whole), any(quoted), tuple(lines[unmarked:]))
 
 
 class _Line:
@@ -84,8 +86,10 @@ class _Line:
         return self.raw.lstrip(" \t\u00a0").startswith(">") or self.flat == QUOTE
 
 
-def _quoted_lines(lines: Sequence[_Line]) -> list[bool]:
+def _quoted_lines(lines: Sequence[_Line]) -> tuple[list[bool], int]:
+    """Which lines are quoted, and where a quote without marks begins (at the end: nowhere)."""
     quoted = [False] * len(lines)
+    unmarked = len(lines)
     at = 0
     while at < len(lines):
         if lines[at].quoted:
@@ -103,10 +107,11 @@ def _quoted_lines(lines: Sequence[_Line]) -> list[bool]:
             at = after
         elif intro.strong:
             quoted[at:] = [True] * (len(lines) - at)
+            unmarked = after
             break
         else:
             at += 1
-    return quoted
+    return quoted, unmarked
 
 
 def _next_words(lines: Sequence[_Line], at: int) -> int:

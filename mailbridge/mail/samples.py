@@ -113,6 +113,7 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.CONTRADICTION: {"line": "!clos", "other": "!rouvrir"},
     _R.ECHOED_COMMAND: {"line": "!clos"},
     _R.PARTS_DIFFER: {},
+    _R.TEXT_IN_QUOTE: {"line": "Oui, il est parti hier."},
     _R.NOT_AVAILABLE: {"line": "!modèle excuses"},
     _R.MONEY_OFF: {"line": "!rembourser total"},
     _R.COLLEAGUE_ANSWERED: {"who": "Paul Martin", "at": _AT},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -381,3 +382,34 @@ async def test_a_flood_of_notices_is_limited(tmp_path: Path) -> None:
         assert len(await shop.told()) == 8
         await shop.later(hours=3)
         assert len(await shop.told()) == 8
+
+
+async def test_an_answer_between_the_lines_of_an_unmarked_quote_is_held(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        words = "Bonjour, où est mon colis ?\n\nEst-il perdu ?"
+        inside, above = (shop.world.cast.claim(text=words) for _ in range(2))
+        await shop.settle()
+
+        def outlook(typed: str, mail: SeenMail) -> Callable[[EmailMessage], None]:
+            quote = mail.text.replace("Est-il perdu ?", f"{typed}\n\nEst-il perdu ?", 1)
+            head = f"De : {mail.message['From']}\nEnvoyé : lundi 23 novembre 2026 12:00\n"
+            head += f"À : {mail.message['To']}\nObjet : {mail.message['Subject']}\n\n"
+
+            def edit(message: EmailMessage) -> None:
+                message.set_content(f"Bonjour, voir ci-dessous.\n\n{head}{quote}")
+
+            return edit
+
+        agent = shop.world.agent()
+        for discussion, typed in ((inside, "Il arrive demain matin."), (above, "")):
+            mail = await shop.first(discussion)
+            await agent.reply(mail, "", edit=outlook(typed, mail))
+        await shop.settle()
+
+        assert inside.seller_texts == []
+        assert above.seller_texts == ["Bonjour, voir ci-dessous."]
+        notice = await shop.notice("hold/text_in_quote")
+        assert "Il arrive demain matin." in notice.text
+        await agent.reply(notice, "!envoyer")
+        await shop.settle()
+        assert inside.seller_texts == ["Bonjour, voir ci-dessous."]
