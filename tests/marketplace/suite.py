@@ -2,14 +2,14 @@
 
 A test module derives from `MarketplaceSuite` and gives a `stage` fixture: an adapter, and hands
 that move the other side. What an adapter declares it can't do (`Capabilities`) is not asked of
-it. Nothing here knows how the adapter speaks.
+it. Nothing here knows how the adapter speaks. Orders and money are in `order_suite`, the hands in
+`stage`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import pytest
 
@@ -17,13 +17,15 @@ from mailbridge.domain.discussion import AuthorKind, Discussion, DiscussionKind,
 from mailbridge.marketplace.port import (
     CloseAnswer,
     Listing,
-    Marketplace,
     NotAuthorizedError,
     RefusedError,
     RelayStatus,
+    ReplyChannel,
     TransientError,
     Window,
 )
+from tests.marketplace.order_suite import OrderSuite
+from tests.marketplace.stage import Stage
 
 __all__ = ["MarketplaceSuite", "Stage"]
 
@@ -31,58 +33,7 @@ HOUR = timedelta(hours=1)
 KINDS = list(DiscussionKind)
 
 
-class Stage(Protocol):
-    """The adapter under test, and what happens at the marketplace. Times are aware."""
-
-    rights_by_kind: bool
-
-    @property
-    def marketplace(self) -> Marketplace:
-        """The adapter under test."""
-        ...
-
-    def now(self) -> datetime:
-        """The marketplace's clock."""
-        ...
-
-    def passes(self, time: timedelta) -> None:
-        """Time goes by, for the marketplace and the adapter."""
-        ...
-
-    def order(self, *, shipped: bool = False) -> str:
-        """Somebody orders one thing for 10 € with 5 € shipping; its number."""
-        ...
-
-    def opens(self, kind: DiscussionKind, text: str, *, order: str | None = None) -> str:
-        """A customer opens a discussion; its id."""
-        ...
-
-    def says(self, discussion_id: str, author: AuthorKind, text: str) -> None:
-        """Anybody writes in a discussion."""
-        ...
-
-    def ends(self, discussion_id: str) -> None:
-        """The marketplace closes a discussion by itself."""
-        ...
-
-    def tokens_die(self) -> None:
-        """Whatever the adapter signed in with stops working; signing in again helps."""
-        ...
-
-    def fails(self, times: int, *, after: bool = False) -> None:
-        """The next calls fail in passing; `after`: when their effect is done."""
-        ...
-
-    def forbids(self, kind: DiscussionKind) -> None:
-        """The account loses the right to list this kind, or all where `rights_by_kind` is not."""
-        ...
-
-    def effects(self) -> int:
-        """How many calls with an effect were carried out."""
-        ...
-
-
-class MarketplaceSuite:
+class MarketplaceSuite(OrderSuite):
     """Derive, give the fixture `stage`, and be asked."""
 
     async def listed(self, stage: Stage, *, back: timedelta = HOUR) -> dict[str, Discussion]:
@@ -259,6 +210,10 @@ class MarketplaceSuite:
         assert found[first].state != found[second].state
         assert len(found[second].parcels) == 1
         assert await stage.marketplace.orders([]) == {}
+
+    async def test_replies_travel_as_declared(self, stage: Stage) -> None:
+        by_api = stage.marketplace.capabilities.reply_channel is ReplyChannel.API
+        assert (stage.marketplace.messaging is not None) == by_api
 
     # Closing
 

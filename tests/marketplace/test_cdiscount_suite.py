@@ -15,13 +15,15 @@ from mailbridge.marketplace.cdiscount import CdiscountMarketplace
 from mailbridge.sandbox.books import BookedDiscussion, Books
 from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import HandClock
-from mailbridge.sandbox.faults import AnswerLost, HtmlError, NotAuthorized
+from mailbridge.sandbox.faults import AnswerLost, HtmlError, NotAuthorized, Truncated
 from mailbridge.sandbox.orders import BookedOrder, BookedParcel, OrderLineEntry, Person
 from tests.marketplace.recorded import needs_recordings
 from tests.marketplace.suite import MarketplaceSuite, Stage
 from tests.requirements import CONTRACT
 
 START = datetime(2019, 4, 25, 12, 0, 0, 177_000, tzinfo=UTC)
+LAG = timedelta(minutes=90)
+EFFECTS = ("CloseDiscussionList", "ValidateOrderList", "CreateRefundVoucher")
 OPERATIONS = {
     DiscussionKind.CLAIM: "GetOrderClaimList",
     DiscussionKind.ORDER_QUESTION: "GetOrderQuestionList",
@@ -36,6 +38,8 @@ class CdiscountStage:
         self, simulator: CdiscountSimulator, clock: HandClock, wsdl: str, *, modern: bool
     ) -> None:
         self.rights_by_kind = not modern
+        self.claims_show_in_orders = True
+        self.settles_in = LAG
         self._simulator = simulator
         self._books = simulator.books
         self._clock = clock
@@ -65,17 +69,30 @@ class CdiscountStage:
     def passes(self, time: timedelta) -> None:
         self._clock.advance(time)
 
-    def order(self, *, shipped: bool = False) -> str:
+    def order(self, *, shipped: bool = False, lines: int = 1) -> str:
         self._orders += 1
-        line = OrderLineEntry("REF-1", "Carafe", Decimal(10), shipping=Decimal(5))
+        entries = [
+            OrderLineEntry(f"REF-{number}", "Carafe", Decimal(10), shipping=Decimal(5))
+            for number in range(1, lines + 1)
+        ]
         made = self._books.orders.add(
-            BookedOrder(f"19042510{self._orders:02}ABCDE", self._customer(), self.now(), [line])
+            BookedOrder(f"19042510{self._orders:02}ABCDE", self._customer(), self.now(), entries)
         )
         if shipped:
-            self._books.orders.ship(made, BookedParcel("6A1", "Colissimo"))
+            self.ships(made.number)
         return made.number
 
-    def opens(self, kind: DiscussionKind, text: str, *, order: str | None = None) -> str:
+    def ships(self, order: str) -> None:
+        self._books.orders.ship(self._booked(order), BookedParcel("6A1", "Colissimo"))
+
+    def opens(
+        self,
+        kind: DiscussionKind,
+        text: str,
+        *,
+        order: str | None = None,
+        unlisted_for: timedelta = timedelta(0),
+    ) -> str:
         offer = kind is DiscussionKind.OFFER_QUESTION
         made = self._books.open_discussion(
             kind,
@@ -86,6 +103,7 @@ class CdiscountStage:
             product_ean="2009863600561" if offer else None,
             product_reference="REF-1" if offer else None,
         )
+        made.listed_at = self.now() + unlisted_for
         return str(made.id)
 
     def says(self, discussion_id: str, author: AuthorKind, text: str) -> None:
@@ -110,8 +128,35 @@ class CdiscountStage:
         operation = OPERATIONS[kind] if self.rights_by_kind else "GetDiscussionList"
         self._simulator.faults.always(NotAuthorized(), operation)
 
+    def garbles(self) -> None:
+        self._simulator.faults.once(Truncated())
+
+    def refuses_money(self, order: str, reference: str | None = None) -> None:
+        booked = self._booked(order)
+        if reference is None:
+            booked.refuses_money = "Opération impossible"
+            return
+        line = booked.line(reference)
+        assert line is not None
+        line.refuses_money = "Opération impossible"
+
+    def was_given_back(self, order: str, reference: str) -> None:
+        line = self._booked(order).line(reference)
+        assert line is not None
+        line.state = "RefundedAfterCustomerCancellation"
+
+    def moved(self, order: str) -> tuple[frozenset[str], Decimal]:
+        booked = self._booked(order)
+        lines = {line.reference for line in booked.lines if line.settles_to}
+        return frozenset(lines), sum((each.amount for each in booked.vouchers), Decimal(0))
+
     def effects(self) -> int:
-        return self._simulator.performed("CloseDiscussionList")
+        return sum(map(self._simulator.performed, EFFECTS))
+
+    def _booked(self, number: str) -> BookedOrder:
+        order = self._books.orders.get(number)
+        assert order is not None
+        return order
 
     def _discussion(self, ident: str) -> BookedDiscussion:
         return self._books.discussion(int(ident))
@@ -123,7 +168,7 @@ class CdiscountStage:
 
 async def staged(wsdl: str, *, modern: bool = False) -> AsyncIterator[Stage]:
     clock = HandClock(START)
-    books = Books(clock, Random(7))
+    books = Books(clock, Random(7), money_lag=LAG)
     async with CdiscountSimulator(books, modern=modern) as simulator:
         where = simulator.wsdl_url if wsdl == "url" else wsdl
         stage = CdiscountStage(simulator, clock, where, modern=modern)
