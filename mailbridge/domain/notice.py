@@ -101,6 +101,7 @@ class DoneKind(StrEnum):
     RELEASED = "released"  # by, at: sent after a hold
     NOT_SENT = "not_sent"  # nothing to send: commands only
     TWIN = "twin"  # other: the same exchange has another number
+    ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
     CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion
 
 

@@ -22,6 +22,7 @@ from mailbridge.journal.tables import (
     FilingRow,
     ReplyRow,
 )
+from mailbridge.journal.waiting import Waiting
 
 __all__ = ["Transaction"]
 
@@ -56,6 +57,7 @@ class Transaction:
         self.deliveries = Deliveries(session, account, now)
         self.closings = Closings(session, account, now)
         self.folders = Folders(session, account)
+        self.waiting = Waiting(session, account)
 
     def move(
         self,
