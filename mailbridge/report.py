@@ -129,12 +129,11 @@ def _show_account(account: Answer, console: Console) -> None:
         near = Text(f"{due['overdue']} overdue, {due['soon']} soon", colour)
         facts.add_row(Text("answers due"), near.append(f", {due['later']} later", ""))
     _show(console, facts)
-    _section(
-        console,
-        "answers due",
-        ("until", "discussion", ""),
-        ((_moment(w["due"]), w["discussion"], w["urgency"]) for w in due["next"]),
-    )
+    if due["next"]:
+        _line(console)
+        _line(console, "  answers due, the nearest first", "bold")
+        rows = [(_moment(w["due"]), w["discussion"], w["urgency"]) for w in due["next"]]
+        _show(console, _listing(("until", "discussion", ""), rows))
     _show_waiting(
         console,
         "held: nothing was sent; an agent answers the notice in the thread, or release it",

@@ -51,7 +51,7 @@ class Waiting:
             for row in await self._session.execute(messages.where(_among(part))):
                 # What an earlier journal sent was taken up nobody knows when.
                 written = row.created_at if row.message_id else None
-                word = Word(AuthorKind(row.author_kind), row.sent_at, row.seen_at, written)
+                word = Word(_author(row.author_kind), row.sent_at, row.seen_at, written)
                 said.setdefault(row.discussion, []).append(word)
             leaving = (
                 select(
@@ -115,6 +115,11 @@ class Waiting:
     async def drop_flag(self, row: FlagRow) -> None:
         """The mail bears our flag no more."""
         await self._session.delete(row)
+
+
+def _author(kind: str) -> AuthorKind:
+    # One row that cannot be read must not hide what all the others wait for.
+    return AuthorKind(kind) if kind in set(AuthorKind) else AuthorKind.AUTOMATIC
 
 
 def _parts(ids: Collection[str] | None) -> list[list[str] | None]:
