@@ -176,7 +176,7 @@ class Shop:
         return [mail.text for mail in self.world.relay.accepted]
 
     async def states(self, discussion: BookedDiscussion) -> dict[str, list[str]]:
-        """How the books stand: states of replies, deliveries and closings, oldest first."""
+        """How the books stand: states of replies, money, deliveries and closings, oldest first."""
         shown = await self.operations.show(str(discussion.id))
         return {
             name: [
@@ -185,7 +185,7 @@ class Shop:
                 else row["state"]
                 for row in shown[name]
             ]
-            for name in ("replies", "deliveries", "closings")
+            for name in ("replies", "money", "deliveries", "closings")
         }
 
 

@@ -15,10 +15,11 @@ from mailbridge.bridge.closing import Closing
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.dispatch import Dispatch
 from mailbridge.bridge.filing import Filing
-from mailbridge.bridge.flagging import Flagging
 from mailbridge.bridge.intake import Intake, Watched
 from mailbridge.bridge.judging import Judging
+from mailbridge.bridge.money import MoneyFlow
 from mailbridge.bridge.obeying import Obeying
+from mailbridge.bridge.proving import Proving
 from mailbridge.bridge.receipts import Receipts
 from mailbridge.bridge.sweep import Sweep, SweepKind, SweepResult
 from mailbridge.marketplace.port import ReplyChannel
@@ -39,11 +40,12 @@ class AccountBridge:
         self.ctx = ctx
         self.sweep = Sweep(ctx)
         self.filing = Filing(ctx)
-        self.flagging = Flagging(ctx)
         self.obeying = Obeying(ctx)
         self.judging = Judging(ctx, self.obeying)
         self.intake = Intake(ctx, self.judging)
         self.dispatch = Dispatch(ctx, RelayMail(ctx), self.sweep)
+        self.money = MoneyFlow(ctx)
+        self.proving = Proving(ctx)
         self.closing = Closing(ctx, self.sweep)
         self.receipts = Receipts(ctx)
         self._adopted = asyncio.Event()
@@ -67,11 +69,12 @@ class AccountBridge:
             await self.intake.mark_read(session, await self.judging.run())
             await self.outgoing()
             await self.filing.run(session)
-            await self.flagging.run(session)
         return result
 
     async def outgoing(self) -> None:
-        """Dispatches, closes and receipts that can go on now."""
+        """Money, dispatches, closes and receipts that can go on now."""
+        await self.money.run()
+        await self.proving.run()
         await self.dispatch.run()
         await self.closing.run()
         await self.receipts.run()
@@ -97,8 +100,6 @@ class AccountBridge:
             while True:
                 ctx.bells.filing.clear()
                 await self.filing.run(session)
-                alive()
-                await self.flagging.run(session)
                 alive()
                 await self._pause(ctx.bells.filing, await self.filing.next_due())
 
@@ -133,7 +134,12 @@ class AccountBridge:
             ctx.bells.outgoing.clear()
             await self.outgoing()
             alive()
-            due = [await self.dispatch.next_due(), await self.closing.next_due()]
+            due = [
+                await self.money.next_due(),
+                await self.proving.next_due(),
+                await self.dispatch.next_due(),
+                await self.closing.next_due(),
+            ]
             await self._pause(ctx.bells.outgoing, min(filter(None, due), default=None))
 
     async def _watch_for_ever(self, alive: Alive) -> None:
@@ -181,6 +187,7 @@ class AccountBridge:
                 await tx.replies.forget_words(row.id)
                 await tx.deliveries.forget_words(row.id)
                 await tx.filings.forget_words(row.id)
+                await tx.money.forget_words(row.id)
                 tx.note("words pruned", discussion=row.id)
 
     async def _pause(self, bell: asyncio.Event, due: datetime | None) -> None:

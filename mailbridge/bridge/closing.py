@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import add_outcome, queue_notice
 from mailbridge.bridge.sweep import Sweep
+from mailbridge.domain import refund
 from mailbridge.domain.closing import MACHINE, ClosingEvent, ClosingState
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Status
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
+from mailbridge.domain.refund import RefundState
 from mailbridge.journal.tables import ClosingRow, DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import (
@@ -148,7 +150,12 @@ class Closing:
             for row in await tx.closings.in_state(ClosingState.WAITING):
                 deliveries = await tx.deliveries.of_reply(row.reply) if row.reply else []
                 states = {DeliveryState(d.state) for d in deliveries}
-                if DeliveryState.RECORDED in states or not states:
+                money = await tx.money.of_reply(row.reply) if row.reply else []
+                refunds = {RefundState(m.state) for m in money}
+                if not states and not refunds <= {RefundState.PROVEN}:
+                    if refunds <= refund.SETTLED:
+                        _move(tx, row, ClosingEvent.WITHDRAW, "its money did not move")
+                elif DeliveryState.RECORDED in states or not states:
                     _move(tx, row, ClosingEvent.PROCEED)
                 elif DeliveryState.CANCELLED in states and states <= _NEVER_GOES:
                     _move(tx, row, ClosingEvent.WITHDRAW, "its reply was cancelled")

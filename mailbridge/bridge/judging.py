@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from mailbridge.bridge.confirming import confirmable
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.bridge.obeying import Obeying, read_commands, release_code
 from mailbridge.bridge.reading import Findings
+from mailbridge.bridge.terms import confirmation_code
 from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.discussion import AuthorKind
 from mailbridge.domain.intake import MACHINE, IntakeEvent, IntakeState
@@ -151,6 +153,7 @@ class Judging:
             references=frozenset(reply.references.split()),
             text=reply.text,
             has_commands=bool(commands),
+            answers_question=await self._answers_question(tx, reply),
             sends=sends,
             fault=fault,
             routed=findings.routed,
@@ -171,6 +174,11 @@ class Judging:
             attachment_limit=findings.attachment_limit,
             leak=leak,
         )
+
+    async def _answers_question(self, tx: Transaction, reply: ReplyRow) -> bool:
+        """Whether it answers a mail of ours that asks whether money is to move."""
+        answered = await tx.filings.by_mail(reply.answers) if reply.answers else None
+        return answered is not None and answered.key.startswith("confirm:")
 
     async def _leak(self, tx: Transaction, reply: ReplyRow) -> str:
         """The last check of what would leave, frame included; empty for a clean text."""
@@ -245,6 +253,8 @@ class Judging:
         commands: Sequence[Command],
     ) -> bool:
         """A code proves its writer; True if one was given and is wrong."""
+        if confirmation := next((c for c in commands if c.verb is Verb.CONFIRM), None):
+            return await self._try_confirmation(tx, reply, discussion, confirmation)
         given = next((c for c in commands if c.verb is Verb.SEND and c.argument), None)
         if given is None:
             return False
@@ -267,6 +277,32 @@ class Judging:
         key = f"code:{target.id}:{target.code_tries}"
         await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=target.id)
         tx.note("wrong code", discussion=discussion.id, subject=target.id)
+        return True
+
+    async def _try_confirmation(
+        self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, given: Command
+    ) -> bool:
+        """The code of a question about money, which only the mailbox shows; True if wrong."""
+        row = await confirmable(tx, reply.answers, discussion.id)
+        if row is None:
+            return False  # the command itself will say that nothing waits
+        right = (
+            row.code_until is not None
+            and tx.now <= row.code_until
+            and row.code_tries < _MAX_TRIES
+            and given.argument == confirmation_code(self._ctx, row)
+        )
+        if right:
+            if reply.level < 1:
+                reply.level, reply.evidence = 1, "code"
+            return False
+        row.code_tries += 1
+        facts = {"tries": str(max(0, _MAX_TRIES - row.code_tries))}
+        notice = Notice(NoticeKind.TROUBLE, HoldReason.BAD_CODE, facts)
+        key = f"money:{row.id}:code:{row.code_round}:{row.code_tries}"
+        await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=row.reply)
+        tx.note("wrong code", discussion=discussion.id, subject=f"money {row.id}")
+        self._ctx.log.warning("wrong code for money", discussion=discussion.short, id=row.id)
         return True
 
     async def _hold(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
+from mailbridge.bridge import confirming
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import add_outcome, queue_notice
@@ -36,6 +37,7 @@ async def _nothing_against(_tx: Transaction, _reply: ReplyRow) -> Hold | None:
     return None
 
 
+_MONEY = frozenset({Verb.REFUND, Verb.GESTURE})
 _CANCELLABLE = frozenset({DeliveryState.PLANNED, DeliveryState.HELD})
 _RESENDABLE = frozenset({DeliveryState.SUBMITTED, DeliveryState.UNCERTAIN, DeliveryState.HELD})
 
@@ -63,7 +65,8 @@ class Obeying:
             add_outcome(reply, Done(DoneKind.RELEASED, facts))
         if sends:
             await self._replace_held(tx, reply)
-            await self._plan_delivery(tx, reply, discussion)
+            after_money = not verbs.isdisjoint(_MONEY)
+            await self._plan_delivery(tx, reply, discussion, after_money=after_money)
         for command in commands:
             await self._command(tx, reply, discussion, command, sends)
         self._ctx.bells.outgoing.set()
@@ -78,7 +81,8 @@ class Obeying:
     ) -> None:
         match command.verb:
             case Verb.CLOSE:
-                if not sends and Verb.NOTE not in {c.verb for c in read_commands(reply.commands)}:
+                verbs = {c.verb for c in read_commands(reply.commands)}
+                if not sends and Verb.NOTE not in verbs:
                     add_outcome(reply, Done(DoneKind.NOT_SENT))
                 await ask_to_close(
                     tx,
@@ -86,7 +90,7 @@ class Obeying:
                     discussion,
                     reply=reply.id,
                     customer_messages=reply.customer_messages,
-                    wait=sends,
+                    wait=sends or not verbs.isdisjoint(_MONEY),
                 )
             case Verb.REOPEN:
                 await self._reopen(tx, reply, discussion)
@@ -96,6 +100,18 @@ class Obeying:
                 await self._resend(tx, reply, discussion, command)
             case Verb.CANCEL:
                 await self._cancel(tx, reply, discussion, command)
+            case Verb.REFUND | Verb.GESTURE:
+                await confirming.ask_for_money(
+                    tx,
+                    self._ctx,
+                    confirming.asked_by_command(command, discussion),
+                    order_number=discussion.order_number or "",
+                    discussion=discussion.id,
+                    reply=reply.id,
+                    by=reply.sender_name or reply.sender,
+                )
+            case Verb.CONFIRM:
+                await self._confirm(tx, reply, discussion, command)
             case Verb.HELP:
                 notice = Notice(NoticeKind.HELP)
                 await queue_notice(
@@ -104,8 +120,24 @@ class Obeying:
             case _:
                 pass  # `note` was dealt with above; what is not available was held before
 
+    async def _confirm(
+        self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, command: Command
+    ) -> None:
+        """The code was compared when the reply was judged; wrong ones do not come here."""
+        row = await confirming.confirmable(tx, reply.answers, discussion.id)
+        if row is None:
+            reason = HoldReason.NOTHING_TO_CONFIRM
+            await self._nothing(tx, reply, discussion, command, reason)
+            return
+        confirming.confirm(tx, self._ctx, row, by=reply.sender_name or reply.sender)
+
     async def _plan_delivery(
-        self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow
+        self,
+        tx: Transaction,
+        reply: ReplyRow,
+        discussion: DiscussionRow,
+        *,
+        after_money: bool = False,
     ) -> None:
         ctx = self._ctx
         text = ctx.frame(reply.text, discussion.customer)
@@ -118,6 +150,7 @@ class Obeying:
             message_id=ctx.identity.customer_id(reply.id),
             text=text,
             text_hash=text_hash(text),
+            after_money=after_money,
             due_at=tx.now + ctx.config.replies.delay,
             created_at=tx.now,
         )
@@ -272,8 +305,10 @@ class Obeying:
             await self._nothing(tx, reply, discussion, command, HoldReason.NOTHING_HELD)
 
     async def cancel(self, tx: Transaction, reply: ReplyRow) -> bool:
-        """Stop what has not left and what has not been closed yet; False if there was nothing."""
+        """Stop what has not left, moved or been closed yet; False if there was nothing."""
         stopped = False
+        for row in await tx.money.of_reply(reply.id):
+            stopped |= await confirming.withdraw(tx, row, "by a person")
         for delivery in await tx.deliveries.of_reply(reply.id):
             if delivery.state in _CANCELLABLE:
                 self._move_delivery(tx, delivery, DeliveryEvent.CANCEL, "by a person")

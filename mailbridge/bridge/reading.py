@@ -15,6 +15,7 @@ from mailbridge.bridge.context import Context
 from mailbridge.config.models import Language
 from mailbridge.domain.attachment import attachment_fault
 from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
+from mailbridge.domain.money import Obstacle, gesture_motive
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.wording import clean_line, text_hash
 from mailbridge.journal.tables import DiscussionRow
@@ -171,7 +172,7 @@ class Reader:
             return replace(found, fault=(read.reason, read.facts), text=written.text)
         if read.commands and not written.commands_agree:
             return replace(found, fault=(HoldReason.PARTS_DIFFER, {}), text=written.text)
-        if (missing := self._unavailable(read)) is not None:
+        if (missing := self._unavailable(read, discussion)) is not None:
             return replace(found, fault=missing, text=written.text)
         fault: Fault | None = None
         if written.text.strip() and written.unmarked:
@@ -211,11 +212,17 @@ class Reader:
                 return bodies(answered)
         return ()
 
-    def _unavailable(self, read: Parsed) -> Fault | None:
-        """A command that is understood and cannot be carried out on this account."""
+    def _unavailable(self, read: Parsed, discussion: DiscussionRow) -> Fault | None:
+        """A command that is understood and cannot be carried out here."""
         for command in read.commands:
-            if command.verb in _MONEY:
+            if command.verb in _MONEY and not self._ctx.config.money.enabled:
                 return HoldReason.MONEY_OFF, {"line": command.line}
+            if command.verb in (Verb.REFUND, Verb.GESTURE) and not discussion.order_number:
+                facts = {"obstacle": Obstacle.NO_ORDER, "held": ""}
+                return HoldReason.MONEY_IMPOSSIBLE, facts
+            motive = command.options.get("motive", "")
+            if command.verb is Verb.GESTURE and motive and gesture_motive(motive) is None:
+                return HoldReason.UNKNOWN_MOTIVE, {"line": command.line}
             if command.verb in _LATER:
                 return HoldReason.NOT_AVAILABLE, {"line": command.line}
         return None

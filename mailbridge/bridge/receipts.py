@@ -7,16 +7,26 @@ from collections.abc import Sequence
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
-from mailbridge.domain import closing, delivery
+from mailbridge.bridge.terms import facts_of
+from mailbridge.domain import closing, delivery, refund
 from mailbridge.domain.closing import ClosingState
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.intake import MACHINE, IntakeEvent, IntakeState
+from mailbridge.domain.money import MovementKind
 from mailbridge.domain.notice import Done, DoneKind, Notice, NoticeKind
-from mailbridge.journal.tables import ClosingRow, DeliveryRow, ReplyRow
+from mailbridge.domain.refund import RefundState
+from mailbridge.journal.tables import ClosingRow, DeliveryRow, MoneyRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import CloseAnswer
 
 __all__ = ["Receipts"]
+
+
+_PROVEN = {
+    MovementKind.REFUND: DoneKind.REFUNDED,
+    MovementKind.CANCELLATION: DoneKind.ORDER_CANCELLED,
+    MovementKind.GESTURE: DoneKind.GESTURE_GIVEN,
+}
 
 
 class Receipts:
@@ -50,7 +60,9 @@ class Receipts:
                 reply, MACHINE, IntakeEvent.SETTLE, discussion=reply.discussion, subject=reply.id
             )
             await tx.replies.drop_attachments(reply.id)
+            money = await tx.money.of_reply(reply.id)
             done = [
+                *[d for m in money if (d := await self._money(tx, m)) is not None],
                 *(Done(DoneKind(d["kind"]), d["facts"]) for d in json.loads(reply.outcome)),
                 *self._deliveries(deliveries),
                 *(d for c in closings if (d := self._closing(c)) is not None),
@@ -87,6 +99,25 @@ class Receipts:
                 done.append(Done(DoneKind.RECORDED, {"at": ctx.stamp(row.recorded_at)}))
         return done
 
+    async def _money(self, tx: Transaction, row: MoneyRow) -> Done | None:
+        """What the order shows of a movement; what did not happen had a notice of its own."""
+        facts = facts_of(row) | {"at": self._ctx.stamp(row.settled_at or tx.now)}
+        match RefundState(row.state):
+            case RefundState.PROVEN if row.joins is not None:
+                holder = await tx.money.get(row.joins)
+                if holder is not None:
+                    facts |= {
+                        "who": holder.asked_by,
+                        "at": self._ctx.stamp(holder.settled_at or tx.now),
+                    }
+                return Done(DoneKind.SAME_MONEY, facts)
+            case RefundState.PROVEN:
+                return Done(_PROVEN[MovementKind(row.kind)], facts)
+            case RefundState.WITHDRAWN if row.kind:
+                return Done(DoneKind.MONEY_WITHDRAWN, facts)
+            case _:
+                return None
+
     def _closing(self, row: ClosingRow) -> Done | None:
         at = {"at": self._ctx.stamp(row.asked_at or row.created_at)}
         match ClosingState(row.state):
@@ -108,5 +139,6 @@ async def _ended(tx: Transaction, reply: ReplyRow) -> bool:
     return (
         all(d.state in delivery.SETTLED for d in deliveries)
         and all(c.state in closing.SETTLED for c in closings)
+        and all(m.state in refund.SETTLED for m in await tx.money.of_reply(reply.id))
         and (discussion is None or discussion.reopen_for != reply.id)
     )

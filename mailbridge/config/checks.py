@@ -71,6 +71,7 @@ def check(config: Config, book: Book) -> None:
         _mailbox(account.mailbox, at, book)
         _replies(account.replies, account, at, book)
         _words(account.replies, (*at, "replies", "commands"), book)
+        _money(account, (*at, "money"), book)
         _sweeps(account.sweeps, (*at, "sweeps"), book)
     _between_accounts(config, book)
 
@@ -83,8 +84,6 @@ def _account(account: Account, at: KeyPath, book: Book) -> None:
             f'no time zone is called "{account.timezone}"; '
             + (f"did you mean {near[0]}?" if near else 'allowed: a name such as "Europe/Paris"'),
         )
-    if account.money:
-        book.mistake((*at, "money"), "money is not available in this version; leave it off")
     if not any(name.strip() for name in account.shop_names):
         book.warning(
             (*at, "shop_names"),
@@ -103,6 +102,40 @@ def _account(account: Account, at: KeyPath, book: Book) -> None:
             (*at, "marketplace", "wsdl"),
             f'there is no file {market.wsdl}; allowed: "builtin", "builtin-2020", a URL, or the '
             "path of a file",
+        )
+
+
+def _money(account: Account, at: KeyPath, book: Book) -> None:
+    money = account.money
+    if not money.enabled:
+        return
+    limits = {"most": money.most, "most_per_order": money.most_per_order}
+    limits["most_per_day"] = money.most_per_day
+    for name, limit in limits.items():
+        if limit is None:
+            book.mistake(
+                (*at, name),
+                "is missing; enabled = true needs a limit in euros, such as 150",
+                (*at, "enabled"),
+            )
+        elif limit == 0:
+            book.mistake((*at, name), "is 0, so that nothing could ever be refunded")
+    if money.most and money.most_per_order and money.most > money.most_per_order:
+        book.mistake(
+            (*at, "most"),
+            "is more than most_per_order; it must not be more",
+            (*at, "most_per_order"),
+        )
+    if money.most_per_order and money.most_per_day and money.most_per_order > money.most_per_day:
+        book.mistake(
+            (*at, "most_per_order"),
+            "is more than most_per_day; it must not be more",
+            (*at, "most_per_day"),
+        )
+    if not account.replies.enabled:
+        book.warning(
+            (*at, "enabled"),
+            "is on, but replies.enabled is off: commands in mails are not obeyed",
         )
 
 

@@ -7,6 +7,7 @@ fetching a secret is `secret`'s. `docs` and `config.example.toml` follow these c
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,7 +19,7 @@ from mailbridge.config.kinds import (
     Count,
     Duration,
     EmailAddress,
-    Flag,
+    Euros,
     Folder,
     Host,
     HttpUrl,
@@ -27,20 +28,16 @@ from mailbridge.config.kinds import (
     LocalPath,
     Port,
     Switch,
-    Weekly,
-    YearDay,
     http_url,
     resolve,
 )
 from mailbridge.config.secret import Secret
-from mailbridge.domain.workdays import Holidays
 
 __all__ = [
     "Account",
     "Alerts",
     "AuthMethod",
     "Cdiscount",
-    "Clock",
     "Config",
     "Imap",
     "Language",
@@ -311,30 +308,20 @@ class Replies(Model):
     """
 
 
-class Clock(Model):
-    """Until when customers are answered: shown in the threads, in `status`, and by a flag."""
+class Money(Model):
+    """Refunds and commercial gestures, by mail and from the command line."""
 
-    answer_within: Annotated[Duration, Between("15m", "30d")] = timedelta(hours=9)
-    """Questions: working time from the customer's words to the answer."""
-    claims_within: Annotated[Duration, Between("1h", "30d")] = timedelta(days=2)
-    """Claims: time by the calendar, as the marketplace counts it."""
-    soon: Annotated[Duration, Between("0s", "7d")] = timedelta(hours=3)
-    """How long before its limit an answer counts as due soon."""
-    hours: Weekly = "mon-fri 09:00-18:00"
-    """When somebody answers, in the account's time zone.
-
-    Several spans of a day are parted by blanks, days by commas:
-    `mon-fri 09:00-12:30 13:30-18:00, sat 09:00-12:00`.
-    """
-    holidays: Holidays = Holidays.FRANCE
-    """Public holidays without work: `france`, `alsace` (two more), or `none`."""
-    closed_on: tuple[YearDay, ...] = ()
-    """Further days without work."""
-    flag: Flag = "flagged"
-    """Put on the customer's newest mail while its answer is due soon or late; empty for none.
-
-    `flagged` is the star or flag that every client has; else a keyword, such as `$label1`.
-    """
+    enabled: Switch = False
+    """Off: nothing moves. On demands the three limits below."""
+    most: Euros | None = None
+    """For one refund, cancellation or gesture, in euros."""
+    most_per_order: Euros | None = None
+    """For all of them on one order."""
+    most_per_day: Euros | None = None
+    """For the whole account, from midnight to midnight."""
+    confirm_above: Euros = Decimal(0)
+    """Up to this amount no confirmation by one-time code is asked for; cancelling an order
+    before shipment is always confirmed."""
 
 
 class Account(Model):
@@ -348,8 +335,6 @@ class Account(Model):
     """Of the times in threads and notices."""
     shop_names: tuple[Line, ...] = ()
     """Names the marketplace shows for this shop; tells the seller's messages apart."""
-    money: Switch = False
-    """Refunds and gestures by mail; off by default."""
     marketplace: Cdiscount
     imap: Imap
     smtp: Smtp
@@ -357,8 +342,8 @@ class Account(Model):
     staff: tuple[Staff, ...] = ()
     trust: Trust = Trust()
     replies: Replies = Replies()
+    money: Money = Money()
     sweeps: Sweeps = Sweeps()
-    clock: Clock = Clock()
     keep_text: Annotated[Duration, Between("30d", "3650d")] = timedelta(days=180)
     """Words and names in the journal are pruned this long after a discussion closed."""
 

@@ -41,13 +41,11 @@ what is unwise, and tries each part for real.
 | kind | how it is written |
 |---|---|
 | time | `"90s"`, `"2m"`, `"1h30m"`, `"28d"`, or a number of seconds |
+| euros | `150`, `12.5` or `"12.50"`; a dot, at most two decimals |
 | address | one bare address: `"support@shop.fr"` |
 | host | `"imap.shop.fr"` or an IP address, without port |
 | URL | `https://…`; `http://` to this machine itself only; no password in it |
 | path | relative ones start at the folder of the configuration file |
-| hours | opening hours: `"mon-fri 09:00-12:30 13:30-18:00, sat 09:00-12:00"` |
-| day | `"2026-12-24"` |
-| flag | `"flagged"`, an IMAP keyword such as `"$label1"`, or `""` |
 | secret | see below |
 
 ## Secrets

@@ -109,7 +109,7 @@ class Command:
     line: str = ""
     """As written, cleaned, for notices."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Template: its values. Refund: `shipping` = `yes`. Gesture: `motive`."""
+    """Template: its values. Refund: `shipping` = `yes` or `no`, `cause`. Gesture: `motive`."""
     amount: Decimal | None = None
     """Gesture: in euros, more than zero, at most two decimals."""
 
@@ -306,6 +306,22 @@ _REFERENCE = re.compile(r"[\w./+-]{1,64}")
 _VALUE = re.compile(r'([^\W\d]\w{0,40})=("[^"]*"|“[^”]*”|«[^»]*»|[^\s"“”«»]+)(?: |$)')
 _TOTAL = frozenset({"total", "tout", "totalite", "all", "full"})
 _PORT = re.compile(r"(?:^| )\+ ?(?:frais de port|port|frais|shipping)$", re.IGNORECASE)
+_NO_PORT = re.compile(
+    r" (?:sans|hors|without) (?:frais de port|port|frais|shipping)$", re.IGNORECASE
+)
+_CAUSE = re.compile(r" (?:motif[ =:]+)?([^\W\d_]{5,20})$", re.IGNORECASE)
+_CAUSES: Mapping[str, str] = {
+    "reclamation": "claim",
+    "claim": "claim",
+    "retractation": "withdrawal",
+    "retour": "withdrawal",
+    "withdrawal": "withdrawal",
+    "commercial": "goodwill",
+    "goodwill": "goodwill",
+    "rupture": "out_of_stock",
+    "stock": "out_of_stock",
+}
+"""Words that change why lines are refunded: the values of `money.Cause`."""
 _NAMED_REFERENCE = re.compile(r"r[ée]f(?:[ée]rence)?\.?(?: ?: ?| )(?=\S)", re.IGNORECASE)
 
 
@@ -373,9 +389,15 @@ def _gesture(argument: str, line: str) -> Command | Held:
 
 def _refund(argument: str, line: str) -> Command | Held:
     options: dict[str, str] = {}
+    if (why := _CAUSE.search(argument)) and (cause := _CAUSES.get(_bare(why[1]))):
+        argument = argument[: why.start()].rstrip()
+        options["cause"] = cause
     if port := _PORT.search(argument):
         argument = argument[: port.start()].rstrip()
         options["shipping"] = "yes"
+    elif port := _NO_PORT.search(argument):
+        argument = argument[: port.start()].rstrip()
+        options["shipping"] = "no"
     if _bare(argument) in _TOTAL:
         return Command(Verb.REFUND, "total", line, options)
     if named := _NAMED_REFERENCE.match(argument):

@@ -12,17 +12,17 @@ import re
 import sys
 from types import ModuleType
 
-from mailbridge.domain import closing, delivery, filing, intake
+from mailbridge.domain import closing, delivery, filing, intake, refund
 
 __all__ = ["page"]
 
-_MACHINES: tuple[ModuleType, ...] = (filing, intake, delivery, closing)
+_MACHINES: tuple[ModuleType, ...] = (filing, intake, refund, delivery, closing)
 """In the order in which one exchange meets them."""
 
 _HEAD = """\
 # State machines
 
-Every effect of mailbridge outside its journal has a row there, and every row one of these four
+Every effect of mailbridge outside its journal has a row there, and every row one of these five
 machines. A state is changed by an event of its table or not at all; the journal writes the move
 down before and after the outside world is touched.
 

@@ -16,12 +16,15 @@ carried out and proven is `domain/refund` and the flows' business.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 
 from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage
+from mailbridge.domain.wording import fold_line
 
 __all__ = [
     "Allowed",
@@ -33,6 +36,7 @@ __all__ = [
     "MovementKind",
     "Obstacle",
     "Spent",
+    "gesture_motive",
     "plan_movement",
 ]
 
@@ -71,6 +75,41 @@ class GestureMotive(IntEnum):
     SHIPPING_FEES = 137
     WARRANTY = 138
     OTHER = 139
+
+
+_MOTIVE_WORDS: Mapping[GestureMotive, tuple[str, ...]] = {
+    GestureMotive.MISSING_STOCK: ("rupture", "stock", "indisponible", "out of stock"),
+    GestureMotive.DAMAGED_OR_MISSING: (
+        "abime", "casse", "endommage", "manquant", "accessoire", "damaged", "missing",
+    ),
+    GestureMotive.WRONG_ITEM: ("erreur", "reference", "couleur", "taille", "wrong"),
+    GestureMotive.FEES: ("frais", "fees"),
+    GestureMotive.LATE: ("retard", "delai", "late", "delay"),
+    GestureMotive.RETURN_FEES: ("frais de retour", "retour", "return"),
+    GestureMotive.SHIPPING_FEES: ("frais de port", "port", "livraison", "shipping"),
+    GestureMotive.WARRANTY: ("garantie", "retractation", "warranty"),
+    GestureMotive.OTHER: ("autre", "commercial", "other"),
+}  # fmt: skip
+
+
+def gesture_motive(words: str) -> GestureMotive | None:
+    """The motive that a number or French or English words name; None for no such motive.
+
+    A word may stand for the motive whose words it begins (`abîmé`, `retards`): the longest
+    words found in the text decide.
+    """
+    text = " ".join(fold_line(words).split())
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = text.casefold().removeprefix("motif").strip(" :=.")
+    if text.isdecimal():
+        return GestureMotive(int(text)) if int(text) in set(GestureMotive) else None
+    found = [
+        (len(word), -motive, motive)
+        for motive, known in _MOTIVE_WORDS.items()
+        for word in known
+        if re.search(rf"\b{word}", text)
+    ]
+    return max(found)[2] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +175,15 @@ class Obstacle(StrEnum):
     ORDER_UNKNOWN = "order_unknown"  # number: the marketplace does not show it
     OTHER_ORDER = "other_order"  # reference, known: no such line in this order
     AMBIGUOUS_LINE = "ambiguous_line"  # reference: two lines bear it
-    ALREADY_REFUNDED = "already_refunded"  # lines
-    UNDER_WAY = "under_way"  # lines: somebody has asked for them already
-    CANCELLATION_ASKED = "cancellation_asked"  # lines: the customer's own request comes first
+    ALREADY_REFUNDED = "already_refunded"  # items
+    UNDER_WAY = "under_way"  # items: somebody has asked for them already
+    CANCELLATION_ASKED = "cancellation_asked"  # items: the customer's own request comes first
     ORDER_ENDED = "order_ended"  # state
     NOT_ACCEPTED = "not_accepted"  # state: to be refused, not refunded
     STATE_UNKNOWN = "state_unknown"  # state
     SHIPPED_BY_MARKETPLACE = "shipped_by_marketplace"  # before shipment that is not the seller's
     ONE_OF_SEVERAL = "one_of_several"  # others: their state can't be repeated in the call
-    NOT_OFFERED = "not_offered"  # kind: this marketplace has no such call
+    NOT_OFFERED = "not_offered"  # movement: this marketplace has no such call
     BEFORE_SHIPMENT = "before_shipment"  # a gesture is only possible after shipment
     MOTIVE = "motive"  # motive, allowed
     NOTHING_LEFT = "nothing_left"  # left: more than the order's price less what was given back
@@ -195,15 +234,15 @@ def _refund(asked: Asked, order: Order, allowed: Allowed, spent: Spent) -> Movem
         return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
     open_lines = tuple(x for x in wanted if x.stage not in _GIVEN_BACK)
     if not open_lines:
-        return Impossible(Obstacle.ALREADY_REFUNDED, {"lines": _named(wanted)})
+        return Impossible(Obstacle.ALREADY_REFUNDED, {"items": _named(wanted)})
     if len({x.reference for x in open_lines}) < len(open_lines):
         return Impossible(Obstacle.AMBIGUOUS_LINE, {"reference": _twice(open_lines)})
     free = tuple(x for x in open_lines if x.reference not in spent.lines)
     if not free:
-        return Impossible(Obstacle.UNDER_WAY, {"lines": _named(open_lines)})
+        return Impossible(Obstacle.UNDER_WAY, {"items": _named(open_lines)})
     waiting = [x for x in free if x.stage is LineStage.CANCELLATION_ASKED]
     if waiting:
-        return Impossible(Obstacle.CANCELLATION_ASKED, {"lines": _named(waiting)})
+        return Impossible(Obstacle.CANCELLATION_ASKED, {"items": _named(waiting)})
     match order.stage:
         case OrderStage.TO_SHIP:
             return _cancellation(free, asked, order, allowed)
@@ -221,7 +260,7 @@ def _cancellation(
     lines: tuple[OrderLine, ...], asked: Asked, order: Order, allowed: Allowed
 ) -> Movement | Impossible:
     if MovementKind.CANCELLATION not in allowed.kinds:
-        return Impossible(Obstacle.NOT_OFFERED, {"kind": MovementKind.CANCELLATION})
+        return Impossible(Obstacle.NOT_OFFERED, {"movement": MovementKind.CANCELLATION})
     if order.shipped_by_marketplace:
         return Impossible(Obstacle.SHIPPED_BY_MARKETPLACE)
     odd = [x for x in lines if x.stage is not LineStage.TO_SHIP]
@@ -246,7 +285,7 @@ def _after_shipment(
     lines: tuple[OrderLine, ...], asked: Asked, order: Order, allowed: Allowed
 ) -> Movement | Impossible:
     if MovementKind.REFUND not in allowed.kinds:
-        return Impossible(Obstacle.NOT_OFFERED, {"kind": MovementKind.REFUND})
+        return Impossible(Obstacle.NOT_OFFERED, {"movement": MovementKind.REFUND})
     odd = [x for x in lines if x.stage is not LineStage.SHIPPED]
     if odd:
         return Impossible(Obstacle.STATE_UNKNOWN, {"state": odd[0].state})
@@ -267,7 +306,7 @@ def _gesture(
     amount: Decimal, motive: GestureMotive, order: Order, allowed: Allowed, spent: Spent
 ) -> Movement | Impossible:
     if MovementKind.GESTURE not in allowed.kinds:
-        return Impossible(Obstacle.NOT_OFFERED, {"kind": MovementKind.GESTURE})
+        return Impossible(Obstacle.NOT_OFFERED, {"movement": MovementKind.GESTURE})
     if motive not in allowed.motives:
         names = ", ".join(str(m.value) for m in sorted(allowed.motives))
         return Impossible(Obstacle.MOTIVE, {"motive": str(motive.value), "allowed": names})

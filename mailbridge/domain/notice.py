@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-__all__ = ["Done", "DoneKind", "HoldReason", "Notice", "NoticeKind"]
+__all__ = ["MONEY_REASONS", "Done", "DoneKind", "HoldReason", "Notice", "NoticeKind"]
 
 
 class NoticeKind(StrEnum):
@@ -24,12 +24,17 @@ class NoticeKind(StrEnum):
     """All that a reply asked for is settled: `done` lists each thing, `text` as sent. Read."""
     TROUBLE = "trouble"
     """A reply or close under way needs a person's eye: `reason` says why. Unread."""
+    CONFIRM = "confirm"
+    """Asks whether this money is to move: `facts` say what will be done, `code` confirms it."""
     HELP = "help"
     """The commands, in answer to a request for help. Read."""
     PROBE = "probe"
     """Asks an agent to answer « test » once, to prove the reply address. Unread."""
     NEWS = "news"
     """Something about the discussion itself (twin thread, reopened …): `done`. Read."""
+
+
+_ASKING = frozenset({NoticeKind.HOLD, NoticeKind.TROUBLE, NoticeKind.CONFIRM, NoticeKind.PROBE})
 
 
 class HoldReason(StrEnum):
@@ -82,7 +87,26 @@ class HoldReason(StrEnum):
     NOTHING_HELD = "nothing_held"  # line: a command about a held reply, and none is held
     NOTHING_TO_RESEND = "nothing_to_resend"  # the reply is recorded, or was never sent
     CANNOT_REOPEN = "cannot_reopen"  # this marketplace cannot reopen
+    UNKNOWN_MOTIVE = "unknown_motive"  # line: a gesture for a motive there is none of
+    CONFIRMATION_TEXT = "confirmation_text"  # words in answer to a question about money
+    NOTHING_TO_CONFIRM = "nothing_to_confirm"  # line: no money waits for a confirmation
+    # The following carry what was asked for (movement, order, amount, items, by, motive or cause,
+    # shipping, whole) and `held`, "yes" where the text of the reply is held with it.
+    MONEY_IMPOSSIBLE = "money_impossible"  # obstacle (see domain/money) and its facts
+    MONEY_REFUSED = "money_refused"  # words: the marketplace said no, nothing moved
+    MONEY_UNCERTAIN = "money_uncertain"  # it may have moved; the order is being watched
+    MONEY_ABSENT = "money_absent"  # two readings show that it did not move; code
+    MONEY_PARTLY = "money_partly"  # missing, moved, words: only some lines
+    MONEY_LATE = "money_late"  # said not to have moved, and it has after all
+    MONEY_LAPSED = "money_lapsed"  # nobody confirmed it in time
+    MONEY_DELAYED = "money_delayed"  # words: cannot be asked for yet
+    MONEY_UNPROVEN = "money_unproven"  # since: granted, but the order does not show it yet
+    MONEY_OTHER_FAILED = "money_other_failed"  # who: asked the same, in vain
     TEMPLATE_BROKEN = "template_broken"  # name, what: a template of the shop's own fails
+
+
+MONEY_REASONS = frozenset(r for r in HoldReason if r.startswith("money_")) - {HoldReason.MONEY_OFF}
+"""Reasons that concern one movement of money."""
 
 
 class DoneKind(StrEnum):
@@ -100,8 +124,12 @@ class DoneKind(StrEnum):
     REPLACED = "replaced"  # a newer reply took its place
     RELEASED = "released"  # by, at: sent after a hold
     NOT_SENT = "not_sent"  # nothing to send: commands only
+    REFUNDED = "refunded"  # order, amount, items, at: shown by the order
+    ORDER_CANCELLED = "order_cancelled"  # order, amount, items, at
+    GESTURE_GIVEN = "gesture_given"  # order, amount, motive, at
+    SAME_MONEY = "same_money"  # movement, order, amount, who, at: a colleague's request did it
+    MONEY_WITHDRAWN = "money_withdrawn"  # movement, order, amount: dropped before it was asked for
     TWIN = "twin"  # other: the same exchange has another number
-    ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
     CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion
 
 
@@ -131,7 +159,7 @@ class Notice:
     @property
     def unread(self) -> bool:
         """Whether it asks for a person's eye."""
-        return self.kind in (NoticeKind.HOLD, NoticeKind.TROUBLE, NoticeKind.PROBE)
+        return self.kind in _ASKING
 
     def to_json(self) -> str:
         """For the journal; `from_json` gives an equal value back."""

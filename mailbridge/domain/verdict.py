@@ -59,6 +59,8 @@ class Case:
     has_commands: bool
     sends: bool
     """There is a text and no note: something would go to the customer."""
+    answers_question: bool = False
+    """It answers a question about money: its words are meant for us, not for the customer."""
     fault: tuple[HoldReason, Mapping[str, str]] | None = None
     """What reading the mail, or its commands, found wrong."""
     routed: tuple[HoldReason, Mapping[str, str]] | None = None
@@ -142,6 +144,8 @@ def _holds(case: Case) -> Iterator[Hold]:
         yield Hold(HoldReason.TOO_OLD, facts, code=True)
     if not case.text.strip() and not case.has_commands:
         yield Hold(HoldReason.NO_TEXT)
+    if case.answers_question and case.sends:
+        yield Hold(HoldReason.CONFIRMATION_TEXT)
     if case.maybe_automatic:
         yield Hold(HoldReason.MAYBE_AUTOMATIC, {"sign": case.maybe_automatic}, code=True)
     if case.paused:

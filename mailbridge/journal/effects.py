@@ -178,6 +178,7 @@ class Deliveries:
             .where(
                 DeliveryRow.account == self._account,
                 DeliveryRow.state == DeliveryState.PLANNED,
+                DeliveryRow.after_money.is_(False),
                 DeliveryRow.due_at <= self._now,
             )
             .order_by(DeliveryRow.id)
@@ -187,7 +188,9 @@ class Deliveries:
     async def next_due(self) -> datetime | None:
         """When the next planned dispatch is due."""
         query = select(func.min(DeliveryRow.due_at)).where(
-            DeliveryRow.account == self._account, DeliveryRow.state == DeliveryState.PLANNED
+            DeliveryRow.account == self._account,
+            DeliveryRow.state == DeliveryState.PLANNED,
+            DeliveryRow.after_money.is_(False),
         )
         return await self._session.scalar(query)
 

@@ -35,9 +35,10 @@ __all__ = [
     "DiscussionRow",
     "EventRow",
     "FilingRow",
-    "FlagRow",
     "FolderRow",
     "MessageRow",
+    "MoneyClaimRow",
+    "MoneyRow",
     "OrderRow",
     "ReplyRow",
     "SweepRow",
@@ -150,10 +151,6 @@ class DiscussionRow(Base):
     """The thread's mails are to be marked read (its twin goes on)."""
     reopen_for: Mapped[str | None]
     """The reply that asked to reopen it, while that is still to be done."""
-    card_shown: Mapped[str] = mapped_column(default="")
-    """What the newest card in the thread said of its order (JSON of `order.Showing`, pruned)."""
-    card_filed_at: Mapped[datetime | None]
-    """When that card was put into words."""
     settled_at: Mapped[datetime | None]
     """When it was seen closed, or something was said in it since; retention counts from here."""
     pruned_at: Mapped[datetime | None]
@@ -219,28 +216,6 @@ class FilingRow(Base):
     filed_at: Mapped[datetime | None]
     owner: Mapped[str] = mapped_column(default="")
     epoch: Mapped[int] = mapped_column(default=0)
-
-
-class FlagRow(Base):
-    """A mail of ours that is flagged because its answer is due, or is to be.
-
-    Flags are safe to set again, so there is no state machine: what is asked for stands here
-    before it is tried, and what was done after.
-    """
-
-    __tablename__ = "flag"
-
-    account: Mapped[str] = mapped_column(String(100), primary_key=True)
-    filing: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    """The mail: its row in `filing`."""
-    discussion: Mapped[str] = mapped_column(String(64))
-    name: Mapped[str] = mapped_column(String(64))
-    """The flag, as the configuration called it then."""
-    wanted: Mapped[bool]
-    asked_at: Mapped[datetime | None]
-    """When we went to set it, having seen that it was not there: from here on it is ours."""
-    settled_at: Mapped[datetime | None]
-    """When it was known to be there, set by us or found."""
 
 
 class FolderRow(Base):
@@ -361,6 +336,8 @@ class DeliveryRow(Base):
     renewed: Mapped[bool] = mapped_column(default=False)
     after_reading: Mapped[bool] = mapped_column(default=False)
     """A resend: the discussions that share the address are read once more before it goes."""
+    after_money: Mapped[bool] = mapped_column(default=False)
+    """It announces a refund, and leaves only once that is proven."""
     due_at: Mapped[datetime]
     created_at: Mapped[datetime]
     first_tried_at: Mapped[datetime | None]
@@ -398,6 +375,74 @@ class ClosingRow(Base):
     epoch: Mapped[int] = mapped_column(default=0)
 
 
+class MoneyRow(Base):
+    """A refund, cancellation or gesture (machine: `domain/refund`). Amounts in euros, as text."""
+
+    __tablename__ = "money"
+    __table_args__ = (
+        Index("ix_money_due", "account", "state", "due_at"),
+        Index("ix_money_order", "account", "order_number"),
+        Index("ix_money_reply", "account", "reply"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    account: Mapped[str] = mapped_column(String(100))
+    discussion: Mapped[str | None] = mapped_column(String(64))
+    reply: Mapped[str | None] = mapped_column(String(64))
+    """The reply that asked for it; None: the operator did."""
+    order_number: Mapped[str] = mapped_column(String(64))
+    asked: Mapped[str]
+    """What was asked for (JSON of `money.Asked`)."""
+    asked_by: Mapped[str]
+    """Name or address of a person of the shop (pruned)."""
+    state: Mapped[str] = mapped_column(String(20))
+    kind: Mapped[str] = mapped_column(String(20), default="")
+    """Once planned: which movement it is."""
+    amount: Mapped[str] = mapped_column(String(20), default="0")
+    """Once planned: what it comes to."""
+    lines: Mapped[str] = mapped_column(default="[]")
+    """Once planned: references of the lines (JSON)."""
+    before: Mapped[str] = mapped_column(default="")
+    """The order as read just before the call (JSON, pruned)."""
+    results: Mapped[str] = mapped_column(default="{}")
+    """Line reference -> answer, words, request (JSON)."""
+    moved: Mapped[str] = mapped_column(String(20), default="0")
+    """What is proven to have moved."""
+    joins: Mapped[int | None]
+    """The movement that does the same, asked for earlier."""
+    code_round: Mapped[int] = mapped_column(default=0)
+    code_tries: Mapped[int] = mapped_column(default=0)
+    code_until: Mapped[datetime | None]
+    confirmed_by: Mapped[str] = mapped_column(default="")
+    confirmed_at: Mapped[datetime | None]
+    again: Mapped[bool] = mapped_column(default=False)
+    """A person knows that the same was given today, and wants it once more."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    asked_at: Mapped[datetime | None]
+    """When the marketplace was asked."""
+    settled_at: Mapped[datetime | None]
+    missed_at: Mapped[datetime | None]
+    """Uncertain: when a reading first showed nothing."""
+    answer: Mapped[str] = mapped_column(default="")
+    """The service's last words."""
+    told: Mapped[str] = mapped_column(default="")
+    owner: Mapped[str] = mapped_column(default="")
+    epoch: Mapped[int] = mapped_column(default=0)
+
+
+class MoneyClaimRow(Base):
+    """What a movement holds: a line of an order, or a gesture of the day. One holder at most."""
+
+    __tablename__ = "money_claim"
+
+    account: Mapped[str] = mapped_column(String(100), primary_key=True)
+    order_number: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(160), primary_key=True)
+    money: Mapped[int]
+
+
 class OrderRow(Base):
     """An order as last read, as JSON (pruned)."""
 
@@ -407,8 +452,6 @@ class OrderRow(Base):
     number: Mapped[str] = mapped_column(String(64), primary_key=True)
     data: Mapped[str]
     fetched_at: Mapped[datetime]
-    claim_sought_at: Mapped[datetime | None]
-    """When its claim was last asked for, because no listed discussion showed it."""
 
 
 class EventRow(Base):

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailbridge.domain.machine import Machine
 from mailbridge.journal.discussions import Discussions
 from mailbridge.journal.effects import Closings, Deliveries, Filings
+from mailbridge.journal.money import Movements
 from mailbridge.journal.replies import Folders, Replies
 from mailbridge.journal.tables import (
     AccountRow,
@@ -20,9 +21,9 @@ from mailbridge.journal.tables import (
     DiscussionRow,
     EventRow,
     FilingRow,
+    MoneyRow,
     ReplyRow,
 )
-from mailbridge.journal.waiting import Waiting
 
 __all__ = ["Transaction"]
 
@@ -56,8 +57,8 @@ class Transaction:
         self.replies = Replies(session, account)
         self.deliveries = Deliveries(session, account, now)
         self.closings = Closings(session, account, now)
+        self.money = Movements(session, account, now)
         self.folders = Folders(session, account)
-        self.waiting = Waiting(session, account)
 
     def move(
         self,
@@ -103,6 +104,7 @@ class Transaction:
             "replies": (ReplyRow.account, ReplyRow.state),
             "deliveries": (DeliveryRow.account, DeliveryRow.state),
             "closings": (ClosingRow.account, ClosingRow.state),
+            "money": (MoneyRow.account, MoneyRow.state),
         }
         counted: dict[str, dict[str, int]] = {}
         for name, (account, state) in tables.items():

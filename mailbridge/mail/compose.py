@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.domain.discussion import AuthorKind, Message
 from mailbridge.domain.identity import Identity, NameKind
-from mailbridge.domain.notice import Notice, NoticeKind
+from mailbridge.domain.notice import MONEY_REASONS, Notice, NoticeKind
 from mailbridge.domain.order import Order
 from mailbridge.domain.thread import Thread, thread_index
 from mailbridge.domain.wording import clean_line, clean_text, text_hash
@@ -110,7 +110,6 @@ class Composer:
         key: str,
         date: datetime,
         order: Order | None = None,
-        answer_by: datetime | None = None,
         attachments_missing: bool = False,
         message_id: str | None = None,
     ) -> Composed:
@@ -118,15 +117,13 @@ class Composer:
 
         `key` is the journal's key of the message and `message_id` its Message-ID, made from
         `key` if left out (which must then be `[0-9a-z]`). `date` is the Date header, aware. It
-        is the thread's first mail if the thread has none yet, or if that is this one. `answer_by`
-        is until when the shop is to answer it.
+        is the thread's first mail if the thread has none yet, or if that is this one.
         """
         name = message_id or self._identity.message_id(NameKind.MESSAGE, thread.short, key)
         context = self._context(thread) | {
             "words": _shown_text(message.text),
             "author": str(message.author.kind),
             "sent_at": message.sent_at,
-            "answer_by": answer_by,
             "attachments_missing": attachments_missing,
             "card": order_card(order) if order else None,
         }
@@ -153,14 +150,13 @@ class Composer:
         key: str,
         date: datetime,
         in_reply_to: str | None = None,
-        order: Order | None = None,
         message_id: str | None = None,
     ) -> Composed:
         """The mail that tells staff something in the thread.
 
         `in_reply_to` is the Message-ID of the mail it speaks of, the thread's first by default;
-        `References` stays the thread's own whatever that is. `order` is shown below as a card.
-        `key`, `date`, `message_id` as in `message_mail`.
+        `References` stays the thread's own whatever that is. `key`, `date`, `message_id` as in
+        `message_mail`.
         """
         name = message_id or self._identity.message_id(NameKind.NOTICE, thread.short, key)
         shared = self._context(thread) | {
@@ -172,11 +168,7 @@ class Composer:
         }
         phrase, first = self._phrase(notice, shared)
         done, second = self._done(notice, shared)
-        context = shared | {
-            "phrase": phrase,
-            "done": done,
-            "card": order_card(order) if order else None,
-        }
+        context = shared | {"phrase": phrase, "done": done}
         text = self._render("mail/notice.txt.j2", context)
         page = self._render("mail/notice.html.j2", context, html=True)
         kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)
@@ -229,7 +221,11 @@ class Composer:
         """What the notice says before its list of settled things."""
         match notice.kind:
             case NoticeKind.HOLD | NoticeKind.TROUBLE:
-                return self._words("hold", str(notice.reason or "unreadable"), notice.facts, shared)
+                reason = str(notice.reason or "unreadable")
+                file = "money" if reason in MONEY_REASONS else "hold"
+                return self._words(file, reason, notice.facts, shared)
+            case NoticeKind.CONFIRM:
+                return self._words("money", str(notice.kind), notice.facts, shared)
             case _:
                 return self._words("notice", str(notice.kind), notice.facts, shared)
 

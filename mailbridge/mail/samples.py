@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
+from mailbridge.domain.money import Obstacle
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import Order, OrderLine, Parcel, Voucher
 from mailbridge.domain.thread import Thread
@@ -100,6 +101,40 @@ SAMPLE_ORDER = Order(
 _R = HoldReason
 _AT = "2026-11-21T10:02:00+01:00"
 
+_REFUND = {
+    "movement": "refund",
+    "order": "2610191043CLE8Z",
+    "amount": "34.90",
+    "items": "VASE-BLEU (Vase bleu en grès)",
+    "by": "Paul Martin",
+    "cause": "claim",
+    "shipping": "yes",
+    "whole": "",
+    "held": "yes",
+}
+_CANCELLATION = {**_REFUND, "movement": "cancellation", "whole": "yes"}
+_OBSTACLE = {
+    "number": "2610191043CLE8Z",
+    "reference": "TASSE",
+    "known": "VASE-BLEU, LAMPE-2",
+    "state": "Shipped",
+    "others": "LAMPE-2",
+    "motive": "131",
+    "allowed": "135, 139",
+    "left": "10.00",
+    "limit": "20.00",
+    "spent": "15.00",
+}
+"""Every fact that one obstacle or another carries."""
+_GESTURE = {
+    "movement": "gesture",
+    "order": "2610191043CLE8Z",
+    "amount": "12.50",
+    "items": "",
+    "by": "Paul Martin",
+    "motive": "135",
+}
+
 HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.NOT_PROVEN: {"sender": "paul@boutique.example"},
     _R.NOT_STAFF: {"sender": "paul@ailleurs.example"},
@@ -148,6 +183,19 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.NOTHING_HELD: {"line": "!envoyer"},
     _R.NOTHING_TO_RESEND: {},
     _R.CANNOT_REOPEN: {},
+    _R.UNKNOWN_MOTIVE: {"line": "!geste 5 € caprice"},
+    _R.CONFIRMATION_TEXT: {},
+    _R.NOTHING_TO_CONFIRM: {"line": "!confirmer 123 456"},
+    _R.MONEY_IMPOSSIBLE: {**_REFUND, "obstacle": "already_refunded"},
+    _R.MONEY_REFUSED: {**_REFUND, "words": "La ligne n'est pas dans un état remboursable."},
+    _R.MONEY_UNCERTAIN: _REFUND,
+    _R.MONEY_ABSENT: _REFUND,
+    _R.MONEY_PARTLY: {**_REFUND, "missing": "LAMPE-2", "moved": "19.90", "words": ""},
+    _R.MONEY_LATE: _REFUND,
+    _R.MONEY_LAPSED: _REFUND,
+    _R.MONEY_DELAYED: {**_REFUND, "words": "the service is not available (HTTP 503)"},
+    _R.MONEY_UNPROVEN: {**_REFUND, "since": _AT},
+    _R.MONEY_OTHER_FAILED: {**_REFUND, "who": "Paul Martin"},
     _R.TEMPLATE_BROKEN: {"name": "replies/excuses.txt.j2", "what": "'nom' is undefined"},
 }
 
@@ -160,6 +208,7 @@ WITH_CODE = frozenset(
         _R.TOO_OLD,
         _R.FOUND_IN_SENT,
         _R.MAYBE_AUTOMATIC,
+        _R.MONEY_ABSENT,
     }
 )
 
@@ -192,9 +241,13 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.REPLACED: {},
     _D.RELEASED: {"by": "Paul Martin", "at": _AT},
     _D.NOT_SENT: {},
+    _D.REFUNDED: {**_REFUND, "at": _AT},
+    _D.ORDER_CANCELLED: {**_CANCELLATION, "at": _AT},
+    _D.GESTURE_GIVEN: {**_GESTURE, "at": _AT},
+    _D.SAME_MONEY: {**_REFUND, "who": "Paul Martin", "at": _AT},
+    _D.MONEY_WITHDRAWN: _REFUND,
     _D.TWIN: {"other": "CD-7F3K2"},
     _D.CUSTOMER_AGAIN: {},
-    _D.ORDER_CHANGED: {"topics": "state parcels"},
 }
 
 _REPLY = "Bonjour Marie,\n\nnous ouvrons une enquête auprès du transporteur.\n\nPaul"
@@ -208,7 +261,7 @@ def sample_notices() -> Iterator[Notice]:
         if reason in WITH_CODE:
             yield Notice(kind, reason, facts, text=_REPLY, code="482913")
     for done, facts in DONE_FACTS.items():
-        news = done in (_D.TWIN, _D.CUSTOMER_AGAIN, _D.REOPENED, _D.ORDER_CHANGED)
+        news = done in (DoneKind.TWIN, DoneKind.CUSTOMER_AGAIN, DoneKind.REOPENED)
         yield Notice(
             NoticeKind.NEWS if news else NoticeKind.RECEIPT,
             done=(Done(done, facts),),
@@ -219,13 +272,13 @@ def sample_notices() -> Iterator[Notice]:
         done=tuple(Done(d, DONE_FACTS[d]) for d in (_D.SENT, _D.RECORDED, _D.CLOSED)),
         text=_REPLY,
     )
+    for facts in (_REFUND, _CANCELLATION, _GESTURE, {**_GESTURE, "same_at": _AT}):
+        yield Notice(NoticeKind.CONFIRM, facts={**facts, "until": _AT}, code="482913")
+    for obstacle in Obstacle:
+        about = {**_REFUND, **_OBSTACLE, "obstacle": obstacle}
+        yield Notice(NoticeKind.HOLD, HoldReason.MONEY_IMPOSSIBLE, about, text=_REPLY)
     yield Notice(NoticeKind.HELP)
     yield Notice(NoticeKind.PROBE)
-
-
-def _shown(notice: Notice) -> Order | None:
-    changed = any(done.kind is DoneKind.ORDER_CHANGED for done in notice.done)
-    return SAMPLE_ORDER if changed else None
 
 
 def try_templates(composer: Composer) -> list[TemplateBroken]:
@@ -237,13 +290,12 @@ def try_templates(composer: Composer) -> list[TemplateBroken]:
             key="1",
             date=_NOON,
             order=order,
-            answer_by=_NOON + timedelta(days=2) if order else None,
             attachments_missing=True,
         )
         for order in (SAMPLE_ORDER, None)
     ]
     made += [
-        composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=_NOON, order=_shown(notice))
+        composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=_NOON)
         for notice in sample_notices()
     ]
     faults = {str(mail.problem): mail.problem for mail in made if mail.problem is not None}

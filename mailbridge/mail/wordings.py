@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import StrEnum
 from html import unescape
 from zoneinfo import ZoneInfo
@@ -139,6 +139,7 @@ class Wording:
             "moment": self.moment,
             "when": self.when,
             "money": self.money,
+            "euros": self.euros,
             "said": self.said,
             "rich": self.rich,
             "quoted": self.quoted,
@@ -173,6 +174,13 @@ class Wording:
         if self.language == "en":
             return f"-€{figures[1:]}" if exact < 0 else f"€{figures}"
         return figures.replace(",", _NARROW).replace(".", ",") + f"{_NBSP}€"
+
+    def euros(self, fact: object) -> str:
+        """A fact that tells an amount, such as `12.50`; words stay."""
+        try:
+            return self.money(Decimal(str(fact)))
+        except InvalidOperation:
+            return str(fact)
 
     def spaced(self, text: str) -> str:
         """Our own words with the no-break spaces that French wants, commands tied to words."""

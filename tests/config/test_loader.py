@@ -193,10 +193,10 @@ def test_what_rests_on_a_wrong_value_is_not_judged(desk: Desk) -> None:
 
 def test_a_table_of_the_wrong_kind_hides_nothing_beside_it(desk: Desk) -> None:
     text = changed(('[accounts.shop.smtp]\nhost = "smtp.shop.fr"\npassword = { env = "MAIL" }', ""))
-    text = text.replace("[accounts.shop]", "[accounts.shop]\nsmtp = 7\nmoney = true\nstaff = {}")
+    text = text.replace("[accounts.shop]", "[accounts.shop]\nsmtp = 7\nenabled = 3\nstaff = {}")
     assert desk.mistakes(text) == [
         "accounts.shop.smtp",
-        "accounts.shop.money",
+        "accounts.shop.enabled",
         "accounts.shop.staff",
     ]
 

@@ -1,4 +1,4 @@
-"""The four state machines: the rules at the top of each file, read off its table."""
+"""The five state machines: the rules at the top of each file, read off its table."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
-from mailbridge.domain import closing, delivery, diagrams, filing, intake
+from mailbridge.domain import closing, delivery, diagrams, filing, intake, refund
 from mailbridge.domain.closing import ClosingEvent, ClosingState
 from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.filing import FilingEvent, FilingState
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.machine import ForbiddenMove, Machine
+from mailbridge.domain.refund import RefundEvent, RefundState
 
 MACHINES: dict[str, tuple[Machine[Any, Any], type[StrEnum], type[StrEnum]]] = {
     "filing": (filing.MACHINE, FilingState, FilingEvent),
     "intake": (intake.MACHINE, IntakeState, IntakeEvent),
     "delivery": (delivery.MACHINE, DeliveryState, DeliveryEvent),
     "closing": (closing.MACHINE, ClosingState, ClosingEvent),
+    "refund": (refund.MACHINE, RefundState, RefundEvent),
 }
 EACH = pytest.mark.parametrize(
     ("machine", "states", "events"), MACHINES.values(), ids=list(MACHINES)
@@ -253,4 +255,4 @@ def test_the_page_shows_every_move_and_says_why() -> None:
     for machine, _, _ in MACHINES.values():
         for state, event, target in moves(machine):
             assert f"    {state} --> {target}: {event}\n" in page
-    assert page.count("Rules:") == page.count("```mermaid") == 4
+    assert page.count("Rules:") == page.count("```mermaid") == 5

@@ -50,5 +50,6 @@ def test_only_what_asks_for_a_person_arrives_unread() -> None:
     assert {kind for kind in NoticeKind if Notice(kind).unread} == {
         NoticeKind.HOLD,
         NoticeKind.TROUBLE,
+        NoticeKind.CONFIRM,
         NoticeKind.PROBE,
     }

@@ -254,6 +254,7 @@ async def test_a_forbidden_move_changes_nothing(journal: Journal, tenure: Tenure
             "replies": {},
             "deliveries": {},
             "closings": {},
+            "money": {},
         }
 
 

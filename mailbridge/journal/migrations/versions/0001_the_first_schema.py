@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("renewed", sa.Boolean(), nullable=False),
         sa.Column("after_reading", sa.Boolean(), nullable=False),
+        sa.Column("after_money", sa.Boolean(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("first_tried_at", sa.DateTime(timezone=True), nullable=True),
@@ -154,8 +155,6 @@ def upgrade() -> None:
         sa.Column("twin", sa.Text(), nullable=True),
         sa.Column("mark_read", sa.Boolean(), nullable=False),
         sa.Column("reopen_for", sa.Text(), nullable=True),
-        sa.Column("card_shown", sa.Text(), nullable=False),
-        sa.Column("card_filed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "id"),
@@ -204,22 +203,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_filing_mail", ["account", "message_id"], unique=False)
 
     op.create_table(
-        "flag",
-        sa.Column("account", sa.String(length=100), nullable=False),
-        sa.Column(
-            "filing",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=False,
-            nullable=False,
-        ),
-        sa.Column("discussion", sa.String(length=64), nullable=False),
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("wanted", sa.Boolean(), nullable=False),
-        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("account", "filing"),
-    )
-    op.create_table(
         "folder",
         sa.Column("account", sa.String(length=100), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -250,12 +233,68 @@ def upgrade() -> None:
         batch_op.create_index("ix_message_hash", ["account", "text_hash"], unique=False)
 
     op.create_table(
+        "money",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("account", sa.String(length=100), nullable=False),
+        sa.Column("discussion", sa.String(length=64), nullable=True),
+        sa.Column("reply", sa.String(length=64), nullable=True),
+        sa.Column("order_number", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("amount", sa.String(length=20), nullable=False),
+        sa.Column("lines", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("results", sa.Text(), nullable=False),
+        sa.Column("moved", sa.String(length=20), nullable=False),
+        sa.Column("joins", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column(
+            "code_round", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column(
+            "code_tries", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("code_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("confirmed_by", sa.Text(), nullable=False),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("again", sa.Boolean(), nullable=False),
+        sa.Column("attempts", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("missed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("told", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("epoch", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("money", schema=None) as batch_op:
+        batch_op.create_index("ix_money_due", ["account", "state", "due_at"], unique=False)
+        batch_op.create_index("ix_money_order", ["account", "order_number"], unique=False)
+        batch_op.create_index("ix_money_reply", ["account", "reply"], unique=False)
+
+    op.create_table(
+        "money_claim",
+        sa.Column("account", sa.String(length=100), nullable=False),
+        sa.Column("order_number", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=160), nullable=False),
+        sa.Column("money", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("account", "order_number", "key"),
+    )
+    op.create_table(
         "order_seen",
         sa.Column("account", sa.String(length=100), nullable=False),
         sa.Column("number", sa.String(length=64), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("claim_sought_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "number"),
     )
     op.create_table(

@@ -1,0 +1,132 @@
+"""Money asked for, confirmed and dropped by people: what their mails and words do to it.
+
+A movement is recorded when it is asked for and confirmed when somebody who saw in words what
+will be done gives the code shown there. Nothing here asks the marketplace: `bridge/money` does.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from mailbridge.bridge.context import Context
+from mailbridge.bridge.movement import move, notify
+from mailbridge.bridge.terms import asked_to_json, confirmation_code, facts_of
+from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.discussion import DiscussionKind
+from mailbridge.domain.money import Asked, Cause, GestureMotive, gesture_motive
+from mailbridge.domain.notice import Notice, NoticeKind
+from mailbridge.domain.refund import MACHINE, RefundEvent, RefundState
+from mailbridge.journal.tables import DiscussionRow, MoneyRow
+from mailbridge.journal.transaction import Transaction
+
+__all__ = [
+    "ask_for_money",
+    "asked_by_command",
+    "confirm",
+    "confirmable",
+    "question",
+    "withdraw",
+]
+
+_CONFIRMABLE = frozenset({RefundState.WAITING, RefundState.ABSENT})
+
+
+def asked_by_command(command: Command, discussion: DiscussionRow) -> Asked:
+    """What a refund or gesture command asks for; the cause follows from the claim unless named."""
+    if command.verb is Verb.GESTURE:
+        motive = gesture_motive(command.options.get("motive", ""))
+        return Asked(gesture=Decimal(command.argument), motive=motive or GestureMotive.OTHER)
+    named, shipping = command.options.get("cause"), command.options.get("shipping")
+    whole = command.argument == "total"
+    return Asked(
+        reference=None if whole else command.argument,
+        # The whole order is all that was paid, unless said otherwise.
+        with_shipping=shipping == "yes" or (whole and shipping != "no"),
+        cause=Cause(named) if named else _cause(discussion),
+    )
+
+
+def _cause(discussion: DiscussionRow) -> Cause:
+    claim = (discussion.claim_type or "").casefold()
+    if "withdraw" in claim or "retract" in claim:
+        return Cause.WITHDRAWAL
+    return Cause.CLAIM if discussion.kind == DiscussionKind.CLAIM else Cause.GOODWILL
+
+
+async def ask_for_money(
+    tx: Transaction,
+    ctx: Context,
+    asked: Asked,
+    *,
+    order_number: str,
+    discussion: str | None,
+    reply: str | None,
+    by: str,
+) -> MoneyRow:
+    """Record that a movement is wanted; the order is read for it next."""
+    row = MoneyRow(
+        account=ctx.name,
+        discussion=discussion,
+        reply=reply,
+        order_number=order_number,
+        asked=asked_to_json(asked),
+        asked_by=by,
+        state=RefundState.ASKED,
+        due_at=tx.now,
+        created_at=tx.now,
+    )
+    tx.money.add(row)
+    await tx.flush()
+    tx.note("money asked for", discussion=discussion, subject=str(row.id))
+    ctx.bells.outgoing.set()
+    return row
+
+
+async def question(
+    tx: Transaction, ctx: Context, row: MoneyRow, *, names: dict[str, str], same_at: str = ""
+) -> None:
+    """Ask a person to confirm what will be done; earlier codes of this movement are void.
+
+    `same_at` tells when the same was given today.
+    """
+    row.code_round += 1
+    row.code_tries = 0
+    row.code_until = tx.now + ctx.config.replies.code_life
+    row.confirmed_at, row.confirmed_by = None, ""
+    facts = facts_of(row, names) | {"until": ctx.stamp(row.code_until)}
+    if same_at:
+        facts["same_at"] = same_at
+    notice = Notice(NoticeKind.CONFIRM, facts=facts, code=confirmation_code(ctx, row))
+    await notify(tx, ctx, row, notice, f"confirm:{row.id}:{row.code_round}")
+
+
+async def confirmable(tx: Transaction, answers: str | None, discussion: str) -> MoneyRow | None:
+    """The movement that the answered notice asks about, else the newest that waits."""
+    waiting = [r for r in await tx.money.of_discussion(discussion) if r.state in _CONFIRMABLE]
+    notice = await tx.filings.by_mail(answers) if answers else None
+    if notice is not None and notice.key.startswith(("confirm:", "money:")):
+        identity = notice.key.split(":")[1]
+        return next((r for r in waiting if str(r.id) == identity), None)
+    if notice is not None and notice.reply is not None:
+        return next((r for r in reversed(waiting) if r.reply == notice.reply), None)
+    return waiting[-1] if waiting else None
+
+
+def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> None:
+    """A person who saw what will be done wants it done."""
+    event = RefundEvent.RETRY if row.state == RefundState.ABSENT else RefundEvent.CONFIRM
+    move(tx, row, event, f"confirmed by {by}"[:100])
+    row.confirmed_by, row.confirmed_at = by, tx.now
+    row.code_until, row.due_at, row.attempts = None, tx.now, 0
+    row.missed_at, row.settled_at = None, None
+    ctx.bells.outgoing.set()
+
+
+async def withdraw(tx: Transaction, row: MoneyRow, why: str) -> bool:
+    """Drop what has not been asked of the marketplace yet; False where that is too late."""
+    if RefundEvent.WITHDRAW not in MACHINE.moves[RefundState(row.state)]:
+        return False
+    move(tx, row, RefundEvent.WITHDRAW, why)
+    row.settled_at = tx.now
+    await tx.money.let_go(row)
+    return True

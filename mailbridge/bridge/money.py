@@ -1,0 +1,319 @@
+"""Money on its way out: planned from a fresh order, confirmed, and asked for once.
+
+The rules are `domain/refund`'s and `domain/money`'s; here they meet the marketplace. A movement
+is written down with the order as it stood before it is asked for, and what it holds is claimed in
+the same transaction. What becomes of it after that is `proving`'s business: nothing is asked for
+again here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from mailbridge.bridge import confirming, movement, terms
+from mailbridge.bridge.context import Context
+from mailbridge.bridge.movement import Unreadable, move, tell
+from mailbridge.bridge.uptake import ORDER
+from mailbridge.domain.money import (
+    Impossible,
+    Movement,
+    MovementKind,
+    Obstacle,
+    plan_movement,
+)
+from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.order import Order
+from mailbridge.domain.refund import ACTIVE, HOLDS_CLAIM, RefundEvent, RefundState
+from mailbridge.journal.tables import MoneyRow
+from mailbridge.journal.transaction import Transaction
+from mailbridge.marketplace.port import (
+    CredentialsError,
+    ItemAnswer,
+    ItemResult,
+    MarketplaceError,
+    NotAuthorizedError,
+    RefusedError,
+    TransientError,
+)
+
+__all__ = ["MoneyFlow"]
+
+_SAME = frozenset({Obstacle.UNDER_WAY, Obstacle.ALREADY_REFUNDED})
+
+
+class MoneyFlow:
+    """Brings the movements of one account up to the marketplace's answer."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    async def run(self) -> None:
+        """Do all that can be done now; raises CredentialsError."""
+        await self._resume()
+        await self._plan_new()
+        await self._lapse()
+        await self._ask_ready()
+
+    async def next_due(self) -> datetime | None:
+        """When something is to be planned or asked for."""
+        async with self._ctx.read() as tx:
+            return await tx.money.next_due(RefundState.ASKED, RefundState.READY)
+
+    async def _resume(self) -> None:
+        """What was being asked for when we last knew may have happened."""
+        async with self._ctx.read() as tx:
+            interrupted = await tx.money.in_state(RefundState.ASKING)
+        for row in interrupted:
+            await self._lost(row.id, "mailbridge was stopped while asking for it")
+
+    # --- planning -------------------------------------------------------------------------------
+
+    async def _plan_new(self) -> None:
+        async with self._ctx.read() as tx:
+            new = await tx.money.due(RefundState.ASKED)
+        for row in new:
+            order = await self._read(row)
+            if order is not None:
+                await self._plan(row.id, order)
+
+    async def _plan(self, identity: int, order: Order) -> None:
+        """Decide what will be done, and ask for its confirmation where one is needed."""
+        ctx = self._ctx
+        async with ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or row.state != RefundState.ASKED:
+                return
+            spent = await terms.spent(ctx, tx, row)
+            planned = plan_movement(terms.asked_of(row), order, terms.allowed(ctx), spent)
+            if isinstance(planned, Impossible):
+                await self._impossible(tx, row, planned)
+                return
+            differs = terms.take_plan(row, planned)
+            same = await self._same_gesture(tx, row)
+            row.again = same is not None
+            # A person's word to try once more was given to this very plan.
+            confirmed = row.confirmed_at is not None and not differs
+            if confirmed or not terms.needs_code(ctx, row, planned, spent.order):
+                move(tx, row, RefundEvent.PASS)
+                row.confirmed_at = row.confirmed_at or tx.now
+                row.due_at = tx.now
+                return
+            move(tx, row, RefundEvent.PLAN)
+            await self._question(tx, row, planned, same)
+
+    async def _question(
+        self, tx: Transaction, row: MoneyRow, planned: Movement, same: MoneyRow | None
+    ) -> None:
+        names = {line.reference: line.name for line in planned.lines}
+        at = self._ctx.stamp(same.asked_at) if same is not None and same.asked_at else ""
+        await confirming.question(tx, self._ctx, row, names=names, same_at=at)
+
+    async def _same_gesture(self, tx: Transaction, row: MoneyRow) -> MoneyRow | None:
+        """A gesture of the same amount and motive on this order, given or under way today."""
+        if row.kind != MovementKind.GESTURE:
+            return None
+        [key] = terms.claim_keys(self._ctx, row, tx.now)
+        holders = await tx.money.holders(row.order_number)
+        bare = key.removesuffix(f":{row.id}") if row.again else key
+        held = next(
+            (
+                m
+                for k, m in holders.items()
+                if (k == bare or k.startswith(f"{bare}:")) and m != row.id
+            ),
+            None,
+        )
+        return await tx.money.get(held) if held is not None else None
+
+    async def _impossible(self, tx: Transaction, row: MoneyRow, why: Impossible) -> None:
+        """Say why nothing can be done; what somebody else has asked for already is joined."""
+        holder = await self._holder(tx, row) if why.obstacle in _SAME else None
+        if holder is not None:
+            row.joins = holder.id
+            row.kind, row.amount, row.lines = holder.kind, holder.amount, holder.lines
+            move(tx, row, RefundEvent.JOIN, f"as movement {holder.id}")
+            return
+        move(tx, row, RefundEvent.REFUSE, why.obstacle)
+        row.settled_at = tx.now
+        facts = {"obstacle": why.obstacle, **why.facts}
+        await tell(tx, self._ctx, row, HoldReason.MONEY_IMPOSSIBLE, facts)
+
+    async def _holder(self, tx: Transaction, row: MoneyRow) -> MoneyRow | None:
+        """The movement of another request that covers what this one wants."""
+        wanted = terms.asked_of(row).reference
+        for other in reversed(await tx.money.of_order(row.order_number)):
+            lines = {x.strip().casefold() for x in json.loads(other.lines)}
+            if (
+                other.id != row.id
+                and other.state in HOLDS_CLAIM
+                and other.kind != MovementKind.GESTURE
+                and (wanted is None or wanted.strip().casefold() in lines)
+            ):
+                return other
+        return None
+
+    async def _lapse(self) -> None:
+        """A question nobody answered in time is dropped: the order it was about has aged."""
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            waiting = await tx.money.in_state(RefundState.WAITING)
+        for row in waiting:
+            if row.code_until is None or row.code_until >= ctx.clock():
+                continue
+            async with ctx.write() as tx:
+                current = await tx.money.get(row.id)
+                if current is not None and await confirming.withdraw(tx, current, "lapsed"):
+                    await tell(tx, ctx, current, HoldReason.MONEY_LAPSED)
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    async def _ask_ready(self) -> None:
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            stopped = (await tx.account()).paused_at is not None or not ctx.config.money.enabled
+            ready = [] if stopped else await tx.money.due(RefundState.READY)
+        for row in ready:
+            if await self._is_free(row):
+                order = await self._read(row)
+                if order is not None:
+                    await self._ask(row.id, order)
+
+    async def _is_free(self, row: MoneyRow) -> bool:
+        """Whether no other movement of this order is under way."""
+        async with self._ctx.write() as tx:
+            others = await tx.money.of_order(row.order_number)
+            busy = any(o.state in ACTIVE and o.id != row.id for o in others)
+            current = await tx.money.get(row.id)
+            if busy and current is not None:
+                current.due_at = tx.now + timedelta(minutes=1)
+            return not busy
+
+    async def _ask(self, identity: int, order: Order) -> None:
+        planned = await self._begin(identity, order)
+        if planned is None:
+            return
+        try:
+            results = await self._ctx.marketplace.move_money(planned)
+        except TransientError as error:
+            if error.sent:
+                await self._lost(identity, str(error))
+            else:
+                await self._not_sent(identity, str(error))
+        except (RefusedError, NotAuthorizedError) as error:
+            await self._refused(identity, str(error))
+        except CredentialsError as error:
+            await self._not_sent(identity, str(error))
+            raise
+        except MarketplaceError as error:
+            await self._lost(identity, str(error))
+        else:
+            await self._answered(identity, planned, results)
+
+    async def _begin(self, identity: int, order: Order) -> Movement | None:
+        """Claim what it takes and write down that it is about to be asked for; None where the
+        order, read afresh, calls for something else than what was confirmed."""
+        ctx = self._ctx
+        async with ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or row.state != RefundState.READY:
+                return None
+            spent = await terms.spent(ctx, tx, row)
+            planned = plan_movement(terms.asked_of(row), order, terms.allowed(ctx), spent)
+            if isinstance(planned, Impossible):
+                await self._impossible(tx, row, planned)
+                return None
+            differs = terms.take_plan(row, planned)
+            same = await self._same_gesture(tx, row)
+            if differs or (same is not None and not row.again):
+                row.again = same is not None
+                move(tx, row, RefundEvent.REPLAN)
+                await self._question(tx, row, planned, same)
+                return None
+            await tx.money.claim(row, terms.claim_keys(ctx, row, tx.now))
+            row.before = ORDER.dump_json(order).decode()
+            row.asked_at, row.attempts = tx.now, row.attempts + 1
+            move(tx, row, RefundEvent.BEGIN)
+            ctx.log.info(
+                "money asked for",
+                order=row.order_number,
+                kind=row.kind,
+                amount=row.amount,
+                movement=row.id,
+            )
+        return planned
+
+    async def _answered(
+        self, identity: int, planned: Movement, results: Mapping[str, ItemResult]
+    ) -> None:
+        ctx = self._ctx
+        wanted = [line.reference for line in planned.lines] or [""]
+        answers = {key: results.get(key, ItemResult(ItemAnswer.UNKNOWN)) for key in wanted}
+        told = {r.answer for r in answers.values()}
+        async with ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or row.state != RefundState.ASKING:
+                return
+            kept = {k: [r.answer, r.words[:300], r.request] for k, r in answers.items()}
+            row.results = json.dumps(kept, ensure_ascii=False)
+            row.answer = next((r.words for r in answers.values() if r.words), "")[:300]
+            row.attempts, row.due_at = 0, tx.now
+            if told == {ItemAnswer.REFUSED}:
+                await movement.refuse(tx, ctx, row)
+            elif ItemAnswer.UNKNOWN in told:
+                move(tx, row, RefundEvent.LOST, "an item without an answer")
+                await tell(tx, ctx, row, HoldReason.MONEY_UNCERTAIN)
+            else:
+                move(tx, row, RefundEvent.GRANT)
+                refused = [k for k, r in answers.items() if r.answer is ItemAnswer.REFUSED]
+                await tx.money.let_go(row, [f"line:{k}" for k in refused])
+            ctx.log.info(
+                "money answered", order=row.order_number, movement=row.id, answers=sorted(told)
+            )
+
+    async def _refused(self, identity: int, words: str) -> None:
+        async with self._ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is not None and row.state == RefundState.ASKING:
+                row.answer = words[:300]
+                await movement.refuse(tx, self._ctx, row)
+
+    async def _not_sent(self, identity: int, words: str) -> None:
+        """Surely not sent: it may go later, and holds nothing meanwhile."""
+        async with self._ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or row.state != RefundState.ASKING:
+                return
+            move(tx, row, RefundEvent.PUT_OFF, words)
+            await tx.money.let_go(row)
+            row.asked_at = None
+            await movement.put_off(tx, self._ctx, row, words)
+
+    async def _lost(self, identity: int, words: str) -> None:
+        ctx = self._ctx
+        async with ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or row.state != RefundState.ASKING:
+                return
+            row.answer, row.attempts, row.due_at = words[:300], 0, tx.now
+            move(tx, row, RefundEvent.LOST, words)
+            await tell(tx, ctx, row, HoldReason.MONEY_UNCERTAIN)
+            ctx.log.warning("money uncertain", order=row.order_number, movement=row.id)
+
+    async def _read(self, row: MoneyRow) -> Order | None:
+        """The order as it stands now; None where it could not be read: then later, or never."""
+        ctx = self._ctx
+        try:
+            return await movement.read_order(ctx, row.order_number)
+        except Unreadable as error:
+            async with ctx.write() as tx:
+                current = await tx.money.get(row.id)
+                if current is None or current.state != row.state:
+                    return None
+                if error.for_good:
+                    facts = {"number": row.order_number, "words": str(error)}
+                    await self._impossible(tx, current, Impossible(Obstacle.ORDER_UNKNOWN, facts))
+                else:
+                    await movement.put_off(tx, ctx, current, str(error))
+            return None

@@ -1,0 +1,260 @@
+"""The life of one movement of money: a refund, a cancellation or a gesture.
+
+Theory. The service has no idempotency key: asked twice, it pays twice. And its yes is not yet
+the money, nor is silence a no. So a movement is asked for once; what may have happened is a state
+of its own, left only by evidence from the order itself; and where the evidence says "never
+happened", only a person's word asks again. Nobody moves money who has not seen in words what
+will be done (`waiting`), unless the shop set a limit below which that is not asked.
+
+Rules kept here:
+1. `asking` is in the journal before the call is made; found there after a crash it becomes
+   `uncertain`.
+2. Out of `asking` only `put_off` (surely not sent) leads back to `ready`.
+3. `proven` means that the order, read afresh, shows it. `granted` is the service's word only.
+4. "Never happened" needs two readings, far enough apart: vouchers were seen to appear late.
+5. Two people who ask for the same get one movement: the second is `joined` to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from mailbridge.domain.machine import Machine
+from mailbridge.domain.money import MovementKind
+from mailbridge.domain.order import LineStage, MoneyRequest, Order, RequestState
+
+__all__ = [
+    "ACTIVE",
+    "HOLDS_CLAIM",
+    "MACHINE",
+    "SETTLED",
+    "Evidence",
+    "Proof",
+    "RefundEvent",
+    "RefundState",
+    "Sought",
+    "evidence",
+]
+
+
+class RefundState(StrEnum):
+    """Where the movement stands."""
+
+    ASKED = "asked"
+    """By a person; the order has not been read for it yet."""
+    WAITING = "waiting"
+    """For a person to confirm what will be done."""
+    READY = "ready"
+    ASKING = "asking"
+    GRANTED = "granted"
+    UNCERTAIN = "uncertain"
+    PROVEN = "proven"
+    PARTLY = "partly"
+    """Some lines were given back, others refused."""
+    REFUSED = "refused"
+    """Nothing moved: impossible, or refused by the service."""
+    ABSENT = "absent"
+    """It may have been asked for, and two readings show that nothing moved."""
+    WITHDRAWN = "withdrawn"
+    JOINED = "joined"
+
+
+class RefundEvent(StrEnum):
+    """What can happen to it."""
+
+    PLAN = "plan"
+    PASS = "pass"  # noqa: S105 - no password: below the shop's limit
+    CONFIRM = "confirm"
+    REPLAN = "replan"
+    JOIN = "join"
+    BEGIN = "begin"
+    GRANT = "grant"
+    REFUSE = "refuse"
+    PUT_OFF = "put_off"
+    LOST = "lost"
+    PROVE = "prove"
+    PROVE_PART = "prove_part"
+    MISS = "miss"
+    WITHDRAW = "withdraw"
+    RETRY = "retry"
+
+
+_S, _E = RefundState, RefundEvent
+
+MACHINE: Machine[RefundState, RefundEvent] = Machine(
+    name="refund",
+    start=_S.ASKED,
+    moves={
+        _S.ASKED: {
+            _E.PLAN: _S.WAITING,
+            _E.PASS: _S.READY,
+            _E.JOIN: _S.JOINED,
+            _E.REFUSE: _S.REFUSED,
+            _E.WITHDRAW: _S.WITHDRAWN,
+        },
+        _S.WAITING: {
+            _E.CONFIRM: _S.READY,
+            _E.JOIN: _S.JOINED,
+            _E.REFUSE: _S.REFUSED,
+            _E.WITHDRAW: _S.WITHDRAWN,
+        },
+        _S.READY: {
+            _E.BEGIN: _S.ASKING,
+            _E.REPLAN: _S.WAITING,
+            _E.JOIN: _S.JOINED,
+            _E.REFUSE: _S.REFUSED,
+            _E.WITHDRAW: _S.WITHDRAWN,
+        },
+        _S.ASKING: {
+            _E.GRANT: _S.GRANTED,
+            _E.REFUSE: _S.REFUSED,
+            _E.PUT_OFF: _S.READY,
+            _E.LOST: _S.UNCERTAIN,
+        },
+        _S.GRANTED: {
+            _E.PROVE: _S.PROVEN,
+            _E.PROVE_PART: _S.PARTLY,
+            _E.REFUSE: _S.REFUSED,
+        },
+        _S.UNCERTAIN: {
+            _E.PROVE: _S.PROVEN,
+            _E.PROVE_PART: _S.PARTLY,
+            _E.REFUSE: _S.REFUSED,
+            _E.MISS: _S.ABSENT,
+        },
+        _S.ABSENT: {
+            _E.RETRY: _S.ASKED,
+            _E.PROVE: _S.PROVEN,
+            _E.PROVE_PART: _S.PARTLY,
+            _E.WITHDRAW: _S.WITHDRAWN,
+        },
+        _S.JOINED: {_E.PROVE: _S.PROVEN, _E.PROVE_PART: _S.PARTLY, _E.REFUSE: _S.REFUSED},
+        _S.PROVEN: {},
+        _S.PARTLY: {},
+        _S.REFUSED: {},
+        _S.WITHDRAWN: {},
+    },
+)
+
+SETTLED = frozenset({_S.PROVEN, _S.PARTLY, _S.REFUSED, _S.ABSENT, _S.WITHDRAWN})
+"""States that a receipt does not wait for."""
+
+HOLDS_CLAIM = frozenset({_S.READY, _S.ASKING, _S.GRANTED, _S.UNCERTAIN, _S.PROVEN, _S.PARTLY})
+"""States in which its lines and its amount count as spent."""
+
+ACTIVE = frozenset({_S.ASKING, _S.GRANTED, _S.UNCERTAIN})
+"""States in which no other movement of the same order begins: its evidence would be theirs."""
+
+
+class Proof(StrEnum):
+    """What the order, read afresh, says about a movement."""
+
+    SHOWN = "shown"
+    PART = "part"
+    """Some of its lines are given back, and nothing is under way for the others."""
+    PENDING = "pending"
+    """The marketplace works on it."""
+    REFUSED = "refused"
+    """The marketplace shows that it refused the request."""
+    NOT_SHOWN = "not_shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What evidence is looked for."""
+
+    kind: MovementKind
+    lines: Collection[str] = ()
+    """References of the lines that were not refused in the call's answer."""
+    amount: Decimal = Decimal(0)
+    motive: int | None = None
+    requests: Collection[str] = ()
+    """Ids of the requests that the call's answer named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The proof, and in whose words a refusal came."""
+
+    proof: Proof
+    shown: frozenset[str] = frozenset()
+    """References of the lines that are given back now."""
+    words: str = ""
+
+
+_BACK: Mapping[MovementKind, frozenset[LineStage]] = {
+    MovementKind.CANCELLATION: frozenset({LineStage.CANCELLED, LineStage.REFUNDED}),
+    MovementKind.REFUND: frozenset({LineStage.REFUNDED}),
+}
+
+
+def evidence(sought: Sought, before: Order, now: Order) -> Evidence:
+    """Whether `now` shows what `before`, read just before the call, did not.
+
+    One movement of an order is under way at a time, so whatever is new in between is its own.
+    """
+    requests = _requests(sought, before, now)
+    if sought.kind is MovementKind.GESTURE:
+        if _more_vouchers(sought, before, now):
+            return Evidence(Proof.SHOWN)
+        return _by_requests(requests)
+    back = _BACK[sought.kind]
+    shown = frozenset(
+        line.reference
+        for line in now.lines
+        if line.reference in sought.lines and line.stage in back
+    )
+    if shown.issuperset(sought.lines):
+        return Evidence(Proof.SHOWN, shown)
+    told = _by_requests(requests)
+    if told.proof in (Proof.SHOWN, Proof.PENDING):
+        return Evidence(told.proof, frozenset(sought.lines) if told.proof is Proof.SHOWN else shown)
+    if shown:
+        return Evidence(Proof.PART, shown, told.words)
+    return told
+
+
+def _more_vouchers(sought: Sought, before: Order, now: Order) -> bool:
+    def count(order: Order) -> int:
+        return sum(v.amount == sought.amount and v.motive == sought.motive for v in order.vouchers)
+
+    return count(now) > count(before)
+
+
+def _requests(sought: Sought, before: Order, now: Order) -> Sequence[MoneyRequest]:
+    """The requests that are this movement's: named by the answer, else new and of its kind."""
+    if sought.requests:
+        return [r for r in now.requests if r.id in sought.requests]
+    old = {r.id for r in before.requests}
+    return [
+        r
+        for r in now.requests
+        if r.id not in old
+        and r.kind == sought.kind
+        and (
+            r.amount == sought.amount
+            if sought.kind is MovementKind.GESTURE
+            else not r.lines or bool(_ids(now, sought.lines) & set(r.lines))
+        )
+    ]
+
+
+def _ids(order: Order, references: Collection[str]) -> set[str]:
+    return {line.id for line in order.lines if line.reference in references}
+
+
+def _by_requests(requests: Sequence[MoneyRequest]) -> Evidence:
+    states = {r.state for r in requests}
+    if not states:
+        return Evidence(Proof.NOT_SHOWN)
+    words = next((r.words for r in requests if r.words), "")
+    if states == {RequestState.DONE}:
+        return Evidence(Proof.SHOWN, words=words)
+    if states == {RequestState.REFUSED}:
+        return Evidence(Proof.REFUSED, words=words)
+    if RequestState.PENDING in states or RequestState.UNKNOWN in states:
+        return Evidence(Proof.PENDING, words=words)
+    return Evidence(Proof.PART, words=words)
