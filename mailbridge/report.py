@@ -123,7 +123,17 @@ def _show_account(account: Answer, console: Console) -> None:
     for table, states in account["counts"].items():
         tally = ", ".join(f"{count} {_plain(state)}" for state, count in sorted(states.items()))
         facts.add_row(Text(table), Text(tally or "none"))
+    due = account["answers_due"]
+    if any(due[urgency] for urgency in ("overdue", "soon", "later")):
+        colour = "bold red" if due["overdue"] else "yellow" if due["soon"] else ""
+        near = Text(f"{due['overdue']} overdue, {due['soon']} soon", colour)
+        facts.add_row(Text("answers due"), near.append(f", {due['later']} later", ""))
     _show(console, facts)
+    if due["next"]:
+        _line(console)
+        _line(console, "  answers due, the nearest first", "bold")
+        rows = [(_moment(w["due"]), w["discussion"], w["urgency"]) for w in due["next"]]
+        _show(console, _listing(("until", "discussion", ""), rows))
     _show_waiting(
         console,
         "held: nothing was sent; an agent answers the notice in the thread, or release it",
@@ -180,6 +190,7 @@ def show_discussion(answer: Answer, console: Console) -> None:
         ("order", answer["order"] or "none"),
         ("thread", f"{answer['mails']} mails in {answer['folder']}"),
         ("relay address", lease),
+        ("answer due", _moment(answer["answer_due"]) if answer["answer_due"] else "none"),
     ):
         facts.add_row(Text(name), Text(str(value)))
     _show(console, facts)

@@ -139,6 +139,7 @@ def account(**changes: Any) -> dict[str, Any]:
             "deliveries": {},
             "closings": {},
         },
+        "answers_due": {"overdue": 0, "soon": 0, "later": 0, "next": []},
         "held": [],
         "stuck": [],
         "set_aside": [],
@@ -175,6 +176,16 @@ def test_a_quiet_status() -> None:
         "nothing needs attention",
     ):
         assert line in text.splitlines(), text
+
+
+def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
+    on = console()
+    late = [{"discussion": "CD-7F3K2", "due": AT, "urgency": "overdue"}]
+    due = {"overdue": 1, "soon": 0, "later": 7, "next": late}
+    assert show_status(status(part("running"), answers_due=due), on, quiet=False) is False
+    lines = shown(on).splitlines()
+    assert "  answers due         1 overdue, 0 soon, 7 later" in lines
+    assert f"  {local(AT)}  CD-7F3K2    overdue" in lines
 
 
 @pytest.mark.parametrize(
@@ -246,6 +257,8 @@ def discussion(**changes: Any) -> dict[str, Any]:
         "mails": 3,
         "lease": "sure",
         "lease_confirmed_at": AT,
+        "waiting_since": None,
+        "answer_due": None,
         "messages": [{"at": AT, "author": "customer", "key": "2026-11-23T10:02:33#0"}],
         "replies": [
             {

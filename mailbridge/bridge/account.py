@@ -15,6 +15,7 @@ from mailbridge.bridge.closing import Closing
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.dispatch import Dispatch
 from mailbridge.bridge.filing import Filing
+from mailbridge.bridge.flagging import Flagging
 from mailbridge.bridge.intake import Intake, Watched
 from mailbridge.bridge.judging import Judging
 from mailbridge.bridge.money import MoneyFlow
@@ -40,6 +41,7 @@ class AccountBridge:
         self.ctx = ctx
         self.sweep = Sweep(ctx)
         self.filing = Filing(ctx)
+        self.flagging = Flagging(ctx)
         self.obeying = Obeying(ctx)
         self.judging = Judging(ctx, self.obeying)
         self.intake = Intake(ctx, self.judging)
@@ -69,6 +71,7 @@ class AccountBridge:
             await self.intake.mark_read(session, await self.judging.run())
             await self.outgoing()
             await self.filing.run(session)
+            await self.flagging.run(session)
         return result
 
     async def outgoing(self) -> None:
@@ -100,6 +103,8 @@ class AccountBridge:
             while True:
                 ctx.bells.filing.clear()
                 await self.filing.run(session)
+                alive()
+                await self.flagging.run(session)
                 alive()
                 await self._pause(ctx.bells.filing, await self.filing.next_due())
 

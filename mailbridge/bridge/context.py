@@ -8,15 +8,17 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from structlog.typing import FilteringBoundLogger
 
 from mailbridge.config.models import Account, Language
 from mailbridge.domain.command import Vocabulary
+from mailbridge.domain.deadline import AnswerTimes
 from mailbridge.domain.identity import Identity, NameKind
 from mailbridge.domain.routing import ReplyAddresses
+from mailbridge.domain.workdays import WeekHours, WorkingCalendar
 from mailbridge.journal.journal import Journal, Tenure
 from mailbridge.journal.tables import AccountRow
 from mailbridge.journal.transaction import Transaction
@@ -102,6 +104,18 @@ class Context:
     def vocabulary(self) -> Vocabulary:
         """The commands of this account, with the words its configuration adds."""
         return Vocabulary.default().with_words(self.config.replies.commands)
+
+    @property
+    def answer_times(self) -> AnswerTimes:
+        """Until when this shop answers."""
+        clock = self.config.clock
+        calendar = WorkingCalendar(
+            self.zone,
+            WeekHours.parse(clock.hours),
+            clock.holidays,
+            frozenset(date.fromisoformat(day) for day in clock.closed_on),
+        )
+        return AnswerTimes(calendar, clock.answer_within, clock.claims_within, clock.soon)
 
     def stands_still(self, account: AccountRow) -> bool:
         """Whether nothing may leave now: paused by the operator, or replies switched off."""

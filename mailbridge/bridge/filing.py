@@ -21,7 +21,7 @@ from mailbridge.journal.tables import DiscussionRow, FilingRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.port import MailboxRefused, MailboxSession, SpecialUse
 
-__all__ = ["Filing", "FolderBusy"]
+__all__ = ["Filing", "FolderBusy", "whereabouts"]
 
 _BATCH = 50
 _POISON = 5
@@ -187,7 +187,7 @@ class Filing:
             planned = await tx.filings.by_ids([r.id for r in rows])
             gathered = await self._renderer.gather(tx, planned)
             for row in planned:
-                rendered = await self._renderer.render(tx, row)
+                rendered = await self._renderer.render(tx, row, gathered)
                 if isinstance(rendered, RenderFault):
                     self._failed(tx, row, rendered.words)
                     continue
@@ -195,7 +195,6 @@ class Filing:
                 row.date, row.internal_date = rendered.date, rendered.mail.internal_date
                 self._move(tx, row, FilingEvent.BEGIN)
                 mails.append(rendered)
-            del gathered
         return mails
 
     async def _append(self, session: MailboxSession, batch: _Batch) -> int:
@@ -262,8 +261,8 @@ class Filing:
         for thread in unread:
             async with ctx.read() as tx:
                 mails = await tx.filings.filed(thread.id)
-            for folder, uids in (await self._uids(session, mails)).items():
-                await session.add_flags(folder, uids, [_SEEN])
+            for folder, uids in (await whereabouts(session, mails)).items():
+                await session.add_flags(folder, sorted(uids.values()), [_SEEN])
             async with ctx.write() as tx:
                 row = await tx.discussions.get(thread.id)
                 if row is not None:
@@ -276,7 +275,7 @@ class Filing:
             mails = [m for m in await tx.filings.filed(thread.id) if m.folder == source]
             copies = await tx.replies.copies_in(thread.id, source)
         await session.ensure_folder(target)
-        uids = set((await self._uids(session, mails)).get(source, ()))
+        uids = set((await whereabouts(session, mails)).get(source, {}).values())
         state = await session.state(source)
         copies = [c for c in copies if c.uidvalidity == state.uidvalidity and not c.in_sent]
         uids |= {c.uid for c in copies}
@@ -296,23 +295,25 @@ class Filing:
             tx.note("thread moved", discussion=thread.id, subject=target)
         ctx.log.info("thread moved", discussion=thread.short, folder=target, mails=len(uids))
 
-    async def _uids(
-        self, session: MailboxSession, mails: Iterable[FilingRow]
-    ) -> dict[str, list[int]]:
-        """Folder -> UIDs as they are now; bound anew by Message-ID where UIDVALIDITY moved."""
-        by_folder: dict[str, list[FilingRow]] = defaultdict(list)
-        for mail in mails:
-            if mail.folder:
-                by_folder[mail.folder].append(mail)
-        uids: dict[str, list[int]] = {}
-        for folder, group in by_folder.items():
-            state = await session.state(folder)
-            sure = [
-                m.uid for m in group if m.uid is not None and m.uidvalidity == state.uidvalidity
-            ]
-            unsure = [m for m in group if m.uid is None or m.uidvalidity != state.uidvalidity]
-            if unsure:
-                found = await session.find(folder, [m.message_id for m in unsure])
-                sure += found.values()
-            uids[folder] = sorted(sure)
-        return uids
+
+async def whereabouts(
+    session: MailboxSession, mails: Iterable[FilingRow]
+) -> dict[str, dict[int, int]]:
+    """Folder -> number of the filing -> UID as it is now; bound anew by Message-ID where
+    UIDVALIDITY moved. A mail that is not where we left it is left out then."""
+    by_folder: dict[str, list[FilingRow]] = defaultdict(list)
+    for mail in mails:
+        if mail.folder:
+            by_folder[mail.folder].append(mail)
+    places: dict[str, dict[int, int]] = {}
+    for folder, group in by_folder.items():
+        state = await session.state(folder)
+        uids = {
+            m.id: m.uid for m in group if m.uid is not None and m.uidvalidity == state.uidvalidity
+        }
+        unsure = [m for m in group if m.id not in uids]
+        if unsure:
+            found = await session.find(folder, [m.message_id for m in unsure])
+            uids |= {m.id: found[m.message_id] for m in unsure if m.message_id in found}
+        places[folder] = uids
+    return places

@@ -15,8 +15,10 @@ from typing import Any
 
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
+from mailbridge.bridge.deadlines import Wait, waits
 from mailbridge.bridge.probe import file_probe, read_proof
 from mailbridge.bridge.sweep import SweepKind
+from mailbridge.domain.deadline import Urgency
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.filing import MACHINE as FILING
 from mailbridge.domain.filing import FilingEvent, FilingState
@@ -28,6 +30,9 @@ from mailbridge.journal.transaction import Transaction
 __all__ = ["OperationRefused", "Operations"]
 
 Answer = dict[str, Any]
+
+_NEAREST = 20
+"""Answers due that are named one by one."""
 
 
 class OperationRefused(Exception):
@@ -64,6 +69,7 @@ class Operations:
             names = {r.discussion for r in held} | {d.discussion for d in stuck}
             names |= {f.discussion for f in aside}
             shorts = {k: v.short.upper() for k, v in (await tx.discussions.many(names)).items()}
+            due = await waits(ctx, tx)
             sweeps = {k: _iso(await tx.discussions.seen_until(k)) for k in SweepKind}
         proof = read_proof(account.probe)
         return {
@@ -77,6 +83,7 @@ class Operations:
             "probe": asdict(proof),
             "seen_until": sweeps,
             "counts": tally,
+            "answers_due": _due(list(due.values())),
             "held": [
                 {"discussion": shorts[r.discussion], "reply": r.id, "reason": r.reason}
                 for r in held
@@ -107,6 +114,7 @@ class Operations:
             money = await tx.money.of_discussion(row.id)
             events = await tx.events(row.id)
             filed = await tx.filings.filed(row.id)
+            wait = (await waits(ctx, tx, [row.id])).get(row.id)
         lease = Lease(row.relay_address, row.relay_confirmed_at)
         return {
             "account": ctx.name,
@@ -117,6 +125,8 @@ class Operations:
             "order": row.order_number,
             "folder": row.folder,
             "mails": len(filed),
+            "waiting_since": _iso(wait.since if wait else None),
+            "answer_due": _iso(wait.due if wait else None),
             "lease": lease.state(ctx.clock()),
             "lease_confirmed_at": _iso(row.relay_confirmed_at),
             "messages": [
@@ -300,6 +310,18 @@ class Operations:
             f"no discussion {discussion!r}; give the id at the end of a thread's subject, such as "
             "CD-3C2E7R, or the marketplace's number"
         )
+
+
+def _due(waiting: list[Wait]) -> Answer:
+    """How many answers are due, and the nearest of those that are late or will be soon."""
+    near = [w for w in waiting if w.urgency is not Urgency.LATER]
+    return {
+        **{urgency: sum(w.urgency is urgency for w in waiting) for urgency in Urgency},
+        "next": [
+            {"discussion": w.short.upper(), "due": _iso(w.due), "urgency": w.urgency}
+            for w in near[:_NEAREST]
+        ],
+    }
 
 
 def _may_leave(bridge: AccountBridge) -> None:

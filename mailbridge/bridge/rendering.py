@@ -6,14 +6,17 @@ newest; its Message-ID was fixed when it was planned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.deadlines import Wait, waits
 from mailbridge.bridge.uptake import ORDER
 from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
-from mailbridge.domain.notice import Notice
+from mailbridge.domain.notice import DoneKind, Notice
+from mailbridge.domain.order import Order
+from mailbridge.domain.showing import Showing
 from mailbridge.domain.thread import Thread, internal_date, next_date
 from mailbridge.journal.tables import DiscussionRow, FilingRow
 from mailbridge.journal.transaction import Transaction
@@ -40,6 +43,15 @@ class RenderFault:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What is read at once for a batch of mails, while the batch is rendered."""
+
+    waits: Mapping[str, Wait]
+    held: tuple[object, ...]
+    """Rows the transaction is to keep: it hands out what somebody still holds."""
+
+
 class Renderer:
     """Puts planned mails of one account into words."""
 
@@ -47,7 +59,9 @@ class Renderer:
         self._ctx = ctx
         self._told: set[str] = set()
 
-    async def render(self, tx: Transaction, row: FilingRow) -> Rendered | RenderFault:
+    async def render(
+        self, tx: Transaction, row: FilingRow, gathered: Gathered
+    ) -> Rendered | RenderFault:
         """Render one; also moves the thread's last date and first mail on, within `tx`."""
         discussion = await tx.discussions.get(row.discussion)
         if discussion is None:
@@ -55,11 +69,11 @@ class Renderer:
         try:
             if row.notice is not None:
                 return await self._notice(tx, row, discussion)
-            return await self._message(tx, row, discussion)
+            return await self._message(tx, row, discussion, gathered.waits.get(discussion.id))
         except (TemplateBroken, ValueError, KeyError) as error:
             return RenderFault(f"{type(error).__name__}: {error}")
 
-    async def gather(self, tx: Transaction, rows: Sequence[FilingRow]) -> list[object]:
+    async def gather(self, tx: Transaction, rows: Sequence[FilingRow]) -> Gathered:
         """Read at once what these mails are made of; keep the answer while they are rendered.
 
         The transaction hands out what it still holds: without this every mail costs three reads,
@@ -67,14 +81,15 @@ class Renderer:
         """
         threads = await tx.discussions.many({r.discussion for r in rows})
         numbers = {d.order_number for d in threads.values() if d.order_number}
-        return [
+        held = (
             threads,
             await tx.discussions.messages_of(list(threads)),
             await tx.discussions.orders(numbers),
-        ]
+        )
+        return Gathered(await waits(self._ctx, tx, list(threads)), held)
 
     async def _message(
-        self, tx: Transaction, row: FilingRow, discussion: DiscussionRow
+        self, tx: Transaction, row: FilingRow, discussion: DiscussionRow, wait: Wait | None
     ) -> Rendered | RenderFault:
         ctx = self._ctx
         key = row.key.removeprefix("message:")
@@ -83,10 +98,9 @@ class Renderer:
             return RenderFault("its message is not in the journal")
         date = next_date(known.sent_at, tx.now, discussion.last_date)
         thread = await self._thread(tx, discussion, date)
-        order = None
-        if discussion.order_number:
-            seen = await tx.discussions.order(discussion.order_number)
-            order = ORDER.validate_json(seen.data) if seen else None
+        order = await self._order(tx, discussion)
+        asks = known.author_kind != AuthorKind.SELLER
+        answer_by = wait.due if wait and asks and known.sent_at >= wait.since else None
         message = Message(
             raw_time=known.raw_time,
             sent_at=known.sent_at,
@@ -100,6 +114,7 @@ class Renderer:
             key=key,
             date=date.astimezone(ctx.zone),
             order=order,
+            answer_by=answer_by,
             attachments_missing=not ctx.marketplace.capabilities.incoming_attachments,
             message_id=row.message_id,
         )
@@ -113,15 +128,30 @@ class Renderer:
         date = next_date(tx.now, tx.now, discussion.last_date)
         thread = await self._thread(tx, discussion, date)
         reply = await tx.replies.get(row.reply) if row.reply else None
+        changed = any(done.kind is DoneKind.ORDER_CHANGED for done in notice.done)
+        order = await self._order(tx, discussion) if changed else None
         composed = ctx.composer.notice_mail(
             thread,
             notice,
             key=row.key,
             date=date.astimezone(ctx.zone),
             in_reply_to=reply.answers if reply else None,
+            order=order,
             message_id=row.message_id,
         )
         return self._done(tx, row, discussion, composed, date)
+
+    async def _order(self, tx: Transaction, discussion: DiscussionRow) -> Order | None:
+        """The order to show, noted as shown: from here on the thread's newest card."""
+        if not discussion.order_number:
+            return None
+        seen = await tx.discussions.order(discussion.order_number)
+        if seen is None:
+            return None
+        order = ORDER.validate_json(seen.data)
+        discussion.card_shown = Showing.of(order).to_json()
+        discussion.card_filed_at = tx.now
+        return order
 
     def _done(
         self,

@@ -11,7 +11,7 @@ import ipaddress
 import re
 import typing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from mailbridge.domain.workdays import WeekHours
+
 __all__ = [
     "BASE_DIR",
     "Between",
@@ -35,6 +37,7 @@ __all__ = [
     "Duration",
     "EmailAddress",
     "Euros",
+    "Flag",
     "Folder",
     "Host",
     "HttpUrl",
@@ -43,6 +46,8 @@ __all__ = [
     "LocalPath",
     "Port",
     "Switch",
+    "Weekly",
+    "YearDay",
     "duration_text",
     "http_url",
     "is_loopback",
@@ -64,6 +69,7 @@ _DURATION = 'allowed: a time such as "90s", "2m", "1h30m" or "28d", or a number 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_KEYWORD = re.compile(r"[A-Za-z0-9$!#&'+,./:;<=>?@^_`|~-]{1,60}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")
 
 
@@ -275,6 +281,42 @@ def _folder(value: str) -> str:
 
 Folder = Annotated[str, Kind("folder"), AfterValidator(_folder)]
 """An IMAP folder's name as people see it, in Unicode."""
+
+
+def _flag(value: str) -> str:
+    # RFC 3501 9: a keyword is an atom. Of the system flags only this one is a person's to set.
+    if value and not _KEYWORD.fullmatch(value):
+        raise _wrong("flag", 'allowed: "flagged", a keyword such as "$label1", or "" for none')
+    return value
+
+
+Flag = Annotated[str, Kind("flag"), AfterValidator(_flag)]
+"""`flagged` (IMAP's system flag), an IMAP keyword, or empty."""
+
+
+def _weekly(value: str) -> str:
+    try:
+        return str(WeekHours.parse(value))
+    except ValueError as error:
+        raise _wrong(
+            "hours", f'{error}; allowed: hours such as "mon-fri 09:00-18:00, sat 09:00-12:00"'
+        ) from None
+
+
+Weekly = Annotated[str, Kind("hours"), AfterValidator(_weekly)]
+"""Opening hours of a week, as `domain.workdays.WeekHours` reads them."""
+
+
+def _year_day(value: object) -> str:
+    # TOML has dates of its own; both ways of writing one are taken.
+    try:
+        return str(value if isinstance(value, date) else date.fromisoformat(str(value)))
+    except ValueError:
+        raise _wrong("day", 'allowed: a day such as "2026-12-24"') from None
+
+
+YearDay = Annotated[str, Kind("day"), BeforeValidator(_year_day)]
+"""One day of one year, in ISO 8601."""
 
 
 def resolve(path: Path, info: ValidationInfo) -> Path:

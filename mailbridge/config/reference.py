@@ -46,6 +46,9 @@ what is unwise, and tries each part for real.
 | host | `"imap.shop.fr"` or an IP address, without port |
 | URL | `https://…`; `http://` to this machine itself only; no password in it |
 | path | relative ones start at the folder of the configuration file |
+| hours | opening hours: `"mon-fri 09:00-12:30 13:30-18:00, sat 09:00-12:00"` |
+| day | `"2026-12-24"` |
+| flag | `"flagged"`, an IMAP keyword such as `"$label1"`, or `""` |
 | secret | see below |
 
 ## Secrets

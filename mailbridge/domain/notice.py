@@ -130,6 +130,7 @@ class DoneKind(StrEnum):
     SAME_MONEY = "same_money"  # movement, order, amount, who, at: a colleague's request did it
     MONEY_WITHDRAWN = "money_withdrawn"  # movement, order, amount: dropped before it was asked for
     TWIN = "twin"  # other: the same exchange has another number
+    ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
     CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion
 
 

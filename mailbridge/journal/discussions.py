@@ -208,6 +208,7 @@ class Discussions:
         row.title = row.customer = ""
         row.subject = f"({row.short.upper()})"
         row.relay_address = row.relay_confirmed_at = None
+        row.card_shown = ""
         row.pruned_at = now
         await self._session.execute(
             update(MessageRow)

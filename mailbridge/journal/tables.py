@@ -35,6 +35,7 @@ __all__ = [
     "DiscussionRow",
     "EventRow",
     "FilingRow",
+    "FlagRow",
     "FolderRow",
     "MessageRow",
     "MoneyClaimRow",
@@ -151,6 +152,10 @@ class DiscussionRow(Base):
     """The thread's mails are to be marked read (its twin goes on)."""
     reopen_for: Mapped[str | None]
     """The reply that asked to reopen it, while that is still to be done."""
+    card_shown: Mapped[str] = mapped_column(default="")
+    """What the newest card in the thread said of its order (JSON of `order.Showing`, pruned)."""
+    card_filed_at: Mapped[datetime | None]
+    """When that card was put into words."""
     settled_at: Mapped[datetime | None]
     """When it was seen closed, or something was said in it since; retention counts from here."""
     pruned_at: Mapped[datetime | None]
@@ -216,6 +221,28 @@ class FilingRow(Base):
     filed_at: Mapped[datetime | None]
     owner: Mapped[str] = mapped_column(default="")
     epoch: Mapped[int] = mapped_column(default=0)
+
+
+class FlagRow(Base):
+    """A mail of ours that is flagged because its answer is due, or is to be.
+
+    Flags are safe to set again, so there is no state machine: what is asked for stands here
+    before it is tried, and what was done after.
+    """
+
+    __tablename__ = "flag"
+
+    account: Mapped[str] = mapped_column(String(100), primary_key=True)
+    filing: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """The mail: its row in `filing`."""
+    discussion: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    """The flag, as the configuration called it then."""
+    wanted: Mapped[bool]
+    asked_at: Mapped[datetime | None]
+    """When we went to set it, having seen that it was not there: from here on it is ours."""
+    settled_at: Mapped[datetime | None]
+    """When it was known to be there, set by us or found."""
 
 
 class FolderRow(Base):
@@ -452,6 +479,8 @@ class OrderRow(Base):
     number: Mapped[str] = mapped_column(String(64), primary_key=True)
     data: Mapped[str]
     fetched_at: Mapped[datetime]
+    claim_sought_at: Mapped[datetime | None]
+    """When its claim was last asked for, because no listed discussion showed it."""
 
 
 class EventRow(Base):

@@ -24,6 +24,7 @@ from mailbridge.journal.tables import (
     MoneyRow,
     ReplyRow,
 )
+from mailbridge.journal.waiting import Waiting
 
 __all__ = ["Transaction"]
 
@@ -59,6 +60,7 @@ class Transaction:
         self.closings = Closings(session, account, now)
         self.money = Movements(session, account, now)
         self.folders = Folders(session, account)
+        self.waiting = Waiting(session, account)
 
     def move(
         self,

@@ -110,6 +110,7 @@ class Composer:
         key: str,
         date: datetime,
         order: Order | None = None,
+        answer_by: datetime | None = None,
         attachments_missing: bool = False,
         message_id: str | None = None,
     ) -> Composed:
@@ -117,13 +118,15 @@ class Composer:
 
         `key` is the journal's key of the message and `message_id` its Message-ID, made from
         `key` if left out (which must then be `[0-9a-z]`). `date` is the Date header, aware. It
-        is the thread's first mail if the thread has none yet, or if that is this one.
+        is the thread's first mail if the thread has none yet, or if that is this one. `answer_by`
+        is until when the shop is to answer it.
         """
         name = message_id or self._identity.message_id(NameKind.MESSAGE, thread.short, key)
         context = self._context(thread) | {
             "words": _shown_text(message.text),
             "author": str(message.author.kind),
             "sent_at": message.sent_at,
+            "answer_by": answer_by,
             "attachments_missing": attachments_missing,
             "card": order_card(order) if order else None,
         }
@@ -150,13 +153,14 @@ class Composer:
         key: str,
         date: datetime,
         in_reply_to: str | None = None,
+        order: Order | None = None,
         message_id: str | None = None,
     ) -> Composed:
         """The mail that tells staff something in the thread.
 
         `in_reply_to` is the Message-ID of the mail it speaks of, the thread's first by default;
-        `References` stays the thread's own whatever that is. `key`, `date`, `message_id` as in
-        `message_mail`.
+        `References` stays the thread's own whatever that is. `order` is shown below as a card.
+        `key`, `date`, `message_id` as in `message_mail`.
         """
         name = message_id or self._identity.message_id(NameKind.NOTICE, thread.short, key)
         shared = self._context(thread) | {
@@ -168,7 +172,11 @@ class Composer:
         }
         phrase, first = self._phrase(notice, shared)
         done, second = self._done(notice, shared)
-        context = shared | {"phrase": phrase, "done": done}
+        context = shared | {
+            "phrase": phrase,
+            "done": done,
+            "card": order_card(order) if order else None,
+        }
         text = self._render("mail/notice.txt.j2", context)
         page = self._render("mail/notice.html.j2", context, html=True)
         kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)

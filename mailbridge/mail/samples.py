@@ -248,6 +248,7 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.MONEY_WITHDRAWN: _REFUND,
     _D.TWIN: {"other": "CD-7F3K2"},
     _D.CUSTOMER_AGAIN: {},
+    _D.ORDER_CHANGED: {"topics": "state parcels"},
 }
 
 _REPLY = "Bonjour Marie,\n\nnous ouvrons une enquête auprès du transporteur.\n\nPaul"
@@ -261,7 +262,7 @@ def sample_notices() -> Iterator[Notice]:
         if reason in WITH_CODE:
             yield Notice(kind, reason, facts, text=_REPLY, code="482913")
     for done, facts in DONE_FACTS.items():
-        news = done in (DoneKind.TWIN, DoneKind.CUSTOMER_AGAIN, DoneKind.REOPENED)
+        news = done in (_D.TWIN, _D.CUSTOMER_AGAIN, _D.REOPENED, _D.ORDER_CHANGED)
         yield Notice(
             NoticeKind.NEWS if news else NoticeKind.RECEIPT,
             done=(Done(done, facts),),
@@ -281,6 +282,11 @@ def sample_notices() -> Iterator[Notice]:
     yield Notice(NoticeKind.PROBE)
 
 
+def _shown(notice: Notice) -> Order | None:
+    changed = any(done.kind is DoneKind.ORDER_CHANGED for done in notice.done)
+    return SAMPLE_ORDER if changed else None
+
+
 def try_templates(composer: Composer) -> list[TemplateBroken]:
     """Compose every sample; what of the shop's own templates does not work, each fault once."""
     made = [
@@ -290,12 +296,13 @@ def try_templates(composer: Composer) -> list[TemplateBroken]:
             key="1",
             date=_NOON,
             order=order,
+            answer_by=_NOON + timedelta(days=2) if order else None,
             attachments_missing=True,
         )
         for order in (SAMPLE_ORDER, None)
     ]
     made += [
-        composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=_NOON)
+        composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=_NOON, order=_shown(notice))
         for notice in sample_notices()
     ]
     faults = {str(mail.problem): mail.problem for mail in made if mail.problem is not None}

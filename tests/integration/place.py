@@ -128,12 +128,17 @@ class Place:
     # --- people -------------------------------------------------------------------------------
 
     async def first(self, discussion: BookedDiscussion) -> SeenMail:
-        """The first mail of a discussion's thread, as the agent sees it."""
+        """The first mail of a discussion's thread, which must be filed."""
 
-        def is_it(mail: SeenMail) -> bool:
-            return str(mail.message["X-Mailbridge-Discussion"]) == str(discussion.id)
+        def work() -> SeenMail:
+            with self._box() as box:
+                box.select("INBOX", readonly=True)
+                wanted = ("HEADER", "X-Mailbridge-Discussion", str(discussion.id))
+                uid = box.uid("SEARCH", *wanted)[1][0].split()[0].decode()
+                ((_, data), *_) = box.uid("FETCH", uid, "(BODY.PEEK[])")[1]
+                return SeenMail("INBOX", int(uid), frozenset(), data)
 
-        return await self.world.agent().wait_for(is_it, seconds=20)
+        return await asyncio.to_thread(work)
 
     async def reply(
         self, mail: SeenMail, text: str, *, before: Callable[[], Awaitable[None]] | None = None

@@ -99,23 +99,27 @@ class Day:
         for kill in (place.kill_daemon, place.kill_dovecot):
             await self._answer()
             await self._meanwhile(kill)
+        # Closed, but nobody was told so.
+        market = place.world.market
+        market.faults.once(Hang(LONG, after=True), CLOSE)
+        before = market.performed(CLOSE)
+        await self._answer()
+        await place.until(
+            lambda: market.performed(CLOSE) > before, "one more is closed", seconds=60
+        )
+        await self._meanwhile(place.kill_marketplace)
+        # What a fault of the submission server meets must be what it is meant for.
+        await self._until_arrived(*self.answers.values())
         # Taken, but nobody was told so: by the daemon's death, then by the server's.
         for kill in (place.kill_daemon, place.kill_submission):
             words = await self._answer(partial(place.meet, HangAfterDot(LONG, kept=True)))
-            await place.until(partial(self._arrived, words), "the relay has the answer")
+            await self._until_arrived(words)
             await self._meanwhile(kill)
         # Swallowed without a word.
         faults = place.world.mail.submission.faults
         await self._answer(partial(place.meet, HangAfterDot(LONG, kept=False)))
         await place.until(lambda: not faults.pending, "the submission server is silent")
         await self._meanwhile(place.kill_submission)
-        # Closed, but nobody was told so.
-        market = place.world.market
-        market.faults.once(Hang(LONG, after=True), CLOSE)
-        before = market.performed(CLOSE)
-        await self._answer()
-        await place.until(lambda: market.performed(CLOSE) > before, "one more is closed")
-        await self._meanwhile(place.kill_marketplace)
 
     async def doubts_are_decided(self) -> None:
         """The operator has sent again what may have left and did not arrive."""
@@ -174,6 +178,11 @@ class Day:
         """Discussion -> receipts."""
         return Counter(
             int(m["X-Mailbridge-Discussion"]) for m in mails if m[NOTICE_KIND] == "receipt"
+        )
+
+    async def _until_arrived(self, *answers: str) -> None:
+        await self.place.until(
+            lambda: all(map(self._arrived, answers)), f"the relay has {answers}", seconds=90
         )
 
     def _arrived(self, words: str) -> bool:

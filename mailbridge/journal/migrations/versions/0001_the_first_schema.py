@@ -155,6 +155,8 @@ def upgrade() -> None:
         sa.Column("twin", sa.Text(), nullable=True),
         sa.Column("mark_read", sa.Boolean(), nullable=False),
         sa.Column("reopen_for", sa.Text(), nullable=True),
+        sa.Column("card_shown", sa.Text(), nullable=False),
+        sa.Column("card_filed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "id"),
@@ -202,6 +204,22 @@ def upgrade() -> None:
         batch_op.create_index("ix_filing_due", ["account", "state", "due_at"], unique=False)
         batch_op.create_index("ix_filing_mail", ["account", "message_id"], unique=False)
 
+    op.create_table(
+        "flag",
+        sa.Column("account", sa.String(length=100), nullable=False),
+        sa.Column(
+            "filing",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("discussion", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("account", "filing"),
+    )
     op.create_table(
         "folder",
         sa.Column("account", sa.String(length=100), nullable=False),
@@ -295,6 +313,7 @@ def upgrade() -> None:
         sa.Column("number", sa.String(length=64), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("claim_sought_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "number"),
     )
     op.create_table(

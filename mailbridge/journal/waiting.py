@@ -1,0 +1,147 @@
+"""Who waits for an answer, and which mails bear our flag because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailbridge.domain.deadline import Word
+from mailbridge.domain.delivery import DeliveryState
+from mailbridge.domain.discussion import AuthorKind, Status
+from mailbridge.domain.filing import FilingState
+from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, FlagRow, MessageRow
+
+__all__ = ["Waiting"]
+
+_ON_ITS_WAY = (DeliveryState.SUBMITTING, DeliveryState.SUBMITTED, DeliveryState.UNCERTAIN)
+"""Left, perhaps, and not yet a message of the discussion."""
+
+_ASKING = (AuthorKind.CUSTOMER, AuthorKind.OPERATOR)
+
+_CHUNK = 400
+
+
+class Waiting:
+    """Repository of one account."""
+
+    def __init__(self, session: AsyncSession, account: str) -> None:
+        self._session = session
+        self._account = account
+
+    async def words(self, ids: Collection[str] | None = None) -> dict[str, list[Word]]:
+        """What was said in these discussions, or in all that are open; replies of ours that are
+        on their way count as said."""
+        said: dict[str, list[Word]] = {}
+        for part in _parts(ids):
+            messages = (
+                select(
+                    MessageRow.discussion,
+                    MessageRow.author_kind,
+                    MessageRow.sent_at,
+                    MessageRow.seen_at,
+                    DeliveryRow.created_at,
+                    DeliveryRow.message_id,
+                )
+                .join(DiscussionRow, _of_message())
+                .outerjoin(DeliveryRow, DeliveryRow.id == MessageRow.delivery)
+                .where(MessageRow.account == self._account)
+            )
+            for row in await self._session.execute(messages.where(_among(part))):
+                # What an earlier journal sent was taken up nobody knows when.
+                written = row.created_at if row.message_id else None
+                word = Word(_author(row.author_kind), row.sent_at, row.seen_at, written)
+                said.setdefault(row.discussion, []).append(word)
+            leaving = (
+                select(
+                    DeliveryRow.discussion,
+                    DeliveryRow.created_at,
+                    DeliveryRow.submitted_at,
+                    DeliveryRow.first_tried_at,
+                )
+                .join(DiscussionRow, _of_delivery())
+                .where(DeliveryRow.account == self._account, DeliveryRow.state.in_(_ON_ITS_WAY))
+            )
+            for gone in await self._session.execute(leaving.where(_among(part))):
+                left = gone.submitted_at or gone.first_tried_at or gone.created_at
+                word = Word(AuthorKind.SELLER, left, written_at=gone.created_at)
+                said.setdefault(gone.discussion, []).append(word)
+        return said
+
+    async def newest_mails(self, ids: Collection[str]) -> dict[str, int]:
+        """For each discussion the filing that shows the newest words of a person's that is not
+        the shop's, or of a robot's where there is no other."""
+        asking = case((MessageRow.author_kind.in_(_ASKING), FilingRow.id))
+        newest: dict[str, int] = {}
+        for part in _parts(ids):
+            query = (
+                select(
+                    FilingRow.discussion,
+                    func.coalesce(func.max(asking), func.max(FilingRow.id)),
+                )
+                .join(
+                    MessageRow,
+                    and_(
+                        MessageRow.account == FilingRow.account,
+                        MessageRow.discussion == FilingRow.discussion,
+                        FilingRow.key == "message:" + MessageRow.key,
+                    ),
+                )
+                .where(
+                    FilingRow.account == self._account,
+                    FilingRow.discussion.in_(part or ()),
+                    FilingRow.state == FilingState.FILED,
+                    MessageRow.author_kind != AuthorKind.SELLER,
+                )
+                .group_by(FilingRow.discussion)
+            )
+            newest |= {row[0]: row[1] for row in await self._session.execute(query)}
+        return newest
+
+    async def flags(self) -> Sequence[FlagRow]:
+        """All mails that bear our flag, or are to."""
+        query = select(FlagRow).where(FlagRow.account == self._account).order_by(FlagRow.filing)
+        return (await self._session.scalars(query)).all()
+
+    async def flag(self, filing: int) -> FlagRow | None:
+        """The flag of one mail."""
+        return await self._session.get(FlagRow, (self._account, filing))
+
+    def add_flag(self, row: FlagRow) -> None:
+        """A new wish."""
+        self._session.add(row)
+
+    async def drop_flag(self, row: FlagRow) -> None:
+        """The mail bears our flag no more."""
+        await self._session.delete(row)
+
+
+def _author(kind: str) -> AuthorKind:
+    # One row that cannot be read must not hide what all the others wait for.
+    return AuthorKind(kind) if kind in set(AuthorKind) else AuthorKind.AUTOMATIC
+
+
+def _parts(ids: Collection[str] | None) -> list[list[str] | None]:
+    if ids is None:
+        return [None]
+    unique = list(dict.fromkeys(ids))
+    return [unique[start : start + _CHUNK] for start in range(0, len(unique), _CHUNK)]
+
+
+def _among(part: list[str] | None) -> ColumnElement[bool]:
+    if part is None:
+        return DiscussionRow.status != Status.CLOSED
+    return DiscussionRow.id.in_(part)
+
+
+def _of_message() -> ColumnElement[bool]:
+    return and_(
+        DiscussionRow.account == MessageRow.account, DiscussionRow.id == MessageRow.discussion
+    )
+
+
+def _of_delivery() -> ColumnElement[bool]:
+    return and_(
+        DiscussionRow.account == DeliveryRow.account, DiscussionRow.id == DeliveryRow.discussion
+    )

@@ -1,0 +1,102 @@
+"""Who waits for the shop, since when and until when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbridge.domain.deadline import AnswerTimes, Urgency, Word, waiting_since
+from mailbridge.domain.discussion import AuthorKind, DiscussionKind
+from mailbridge.domain.workdays import WeekHours, WorkingCalendar
+
+MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 10:00 in Paris
+C, S = AuthorKind.CUSTOMER, AuthorKind.SELLER
+M, A = AuthorKind.OPERATOR, AuthorKind.AUTOMATIC
+
+TIMES = AnswerTimes(
+    WorkingCalendar(ZoneInfo("Europe/Paris"), WeekHours.parse("mon-fri 09:00-18:00")),
+    answer_within=timedelta(hours=9),
+    claims_within=timedelta(days=2),
+    soon=timedelta(hours=3),
+)
+
+
+def at(hours: float) -> datetime:
+    return MONDAY + timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("said", "since"),
+    [
+        ([], None),
+        ([(C, 0)], 0),
+        ([(C, 0), (S, 1)], None),
+        ([(C, 0), (S, 1), (C, 2)], 2),
+        # A customer who insists does not give the shop more time.
+        ([(C, 0), (C, 5)], 0),
+        ([(C, 0), (S, 1), (C, 2), (M, 3)], 2),
+        ([(C, 0), (S, 1), (M, 2)], 2),
+        # A robot asks for nothing, unless it alone has spoken.
+        ([(C, 0), (S, 1), (A, 2)], None),
+        ([(A, 0)], 0),
+        ([(A, 0), (C, 1)], 1),
+        ([(A, 0), (S, 1)], None),
+        ([(S, 0)], None),
+    ],
+)
+def test_who_waits(said: list[tuple[AuthorKind, float]], since: float | None) -> None:
+    words = [Word(author, at(hours)) for author, hours in said]
+    assert waiting_since(words) == (None if since is None else at(since))
+
+
+def test_a_question_that_crosses_our_reply_stays_open() -> None:
+    first = Word(C, at(0), seen_at=at(0.1))
+    crossing = Word(C, at(1), seen_at=at(2))  # shown an hour late
+    reply = Word(S, at(1.6), written_at=at(1.5))
+    assert waiting_since([first, crossing, reply]) == at(1)
+    # Whoever writes on the marketplace's own page has all of it before their eyes.
+    assert waiting_since([first, crossing, Word(S, at(1.6))]) is None
+    assert waiting_since([first, reply]) is None
+
+
+WORDS = st.lists(
+    st.builds(Word, st.sampled_from(AuthorKind), st.integers(0, 50).map(at)), max_size=12
+)
+
+
+@given(WORDS)
+def test_the_shops_last_word_ends_every_wait(words: list[Word]) -> None:
+    assert waiting_since([*words, Word(S, at(51))]) is None
+
+
+@given(WORDS)
+def test_what_waits_was_said_by_somebody_else(words: list[Word]) -> None:
+    since = waiting_since(words)
+    assert since is None or any(w.at == since and w.author is not S for w in words)
+    assert since == waiting_since(reversed(words))
+
+
+def test_claims_have_days_and_questions_working_hours() -> None:
+    friday = datetime(2026, 11, 20, 16, 0, tzinfo=UTC)  # 17:00 in Paris
+    assert TIMES.due(DiscussionKind.CLAIM, friday) == friday + timedelta(days=2)
+    for kind in (DiscussionKind.ORDER_QUESTION, DiscussionKind.OFFER_QUESTION):
+        assert TIMES.due(kind, friday) == datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("hours", "urgency"),
+    [
+        (0, Urgency.LATER),
+        (4.9, Urgency.LATER),
+        (5, Urgency.SOON),
+        (7.9, Urgency.SOON),
+        (8, Urgency.OVERDUE),
+        (99, Urgency.OVERDUE),
+    ],
+)
+def test_how_near_it_is(hours: float, urgency: Urgency) -> None:
+    assert TIMES.urgency(at(8), at(hours)) is urgency
