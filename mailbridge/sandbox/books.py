@@ -20,11 +20,17 @@ from random import Random
 
 from mailbridge.domain.discussion import AuthorKind, DiscussionKind
 from mailbridge.sandbox.clock import Clock
-from mailbridge.sandbox.entries import BookedDiscussion, BookedMessage, RelayAddress
+from mailbridge.sandbox.entries import (
+    BookedDiscussion,
+    BookedFile,
+    BookedMessage,
+    RelayAddress,
+)
 from mailbridge.sandbox.orders import BookedOrder, OrderBook, Person
 
 __all__ = [
     "BookedDiscussion",
+    "BookedFile",
     "BookedMessage",
     "Books",
     "CloseRule",
@@ -199,6 +205,7 @@ class Books:
         text: str,
         *,
         lag: timedelta = timedelta(0),
+        files: Sequence[BookedFile] = (),
     ) -> BookedMessage:
         """Add a message by anybody, visible after `lag`."""
         now = self._now()
@@ -207,22 +214,39 @@ class Books:
         at = max([now - UPDATE_LAG, *(message.at for message in discussion.messages[-1:])])
         if not discussion.messages:
             at = now
-        message = BookedMessage(at, kind, name, text, now + lag)
+        message = BookedMessage(at, kind, name, text, now + lag, tuple(files))
         discussion.messages.append(message)
         discussion.updated_at = now
         return message
 
     def customer_writes(
-        self, discussion: BookedDiscussion, text: str, *, reopens: bool = True
+        self,
+        discussion: BookedDiscussion,
+        text: str,
+        *,
+        reopens: bool = True,
+        files: Sequence[BookedFile] = (),
     ) -> BookedMessage:
         """The customer writes; a closed discussion opens again (our choice)."""
         if discussion.closed and reopens:
             discussion.status, discussion.closed_at = "Open", None
-        return self.write(discussion, AuthorKind.CUSTOMER, discussion.customer.name, text)
+        name = discussion.customer.name
+        return self.write(discussion, AuthorKind.CUSTOMER, name, text, files=files)
 
-    def seller_writes(self, discussion: BookedDiscussion, text: str) -> BookedMessage:
-        """The seller writes, by relay mail or in the web page: visible after `seller_lag`."""
-        return self.write(discussion, AuthorKind.SELLER, self.seller, text, lag=self.seller_lag)
+    def seller_writes(
+        self,
+        discussion: BookedDiscussion,
+        text: str,
+        *,
+        files: Sequence[BookedFile] = (),
+        to: AuthorKind | None = None,
+    ) -> BookedMessage:
+        """The seller writes, by any way there is: visible after `seller_lag`."""
+        message = self.write(
+            discussion, AuthorKind.SELLER, self.seller, text, lag=self.seller_lag, files=files
+        )
+        message.to = to
+        return message
 
     def operator_writes(self, discussion: BookedDiscussion, text: str) -> BookedMessage:
         """The marketplace's customer care writes."""
@@ -324,6 +348,11 @@ class Books:
         """The marketplace or the customer closes: no rule applies."""
         discussion.status = "Closed"
         discussion.closed_at = discussion.updated_at = self._now()
+
+    def reopen(self, discussion: BookedDiscussion) -> None:
+        """The seller opens a closed discussion again (REST only)."""
+        discussion.status, discussion.closed_at = "Open", None
+        discussion.updated_at = self._now()
 
     # --- relay addresses ---------------------------------------------------------------------
 

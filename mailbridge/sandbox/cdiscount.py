@@ -9,11 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import socket
-import struct
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -40,11 +36,13 @@ from mailbridge.sandbox.faults import (
     ResetBefore,
     Rewrite,
     SlowDrip,
+    Throttled,
     TokenFault,
     Truncated,
     UnknownValue,
 )
 from mailbridge.sandbox.operations import Operations
+from mailbridge.sandbox.traffic import BOT_GUARD, Call, Reset, cut, drip, html_error
 from mailbridge.sandbox.wire import MalformedRequest, fault, parse_request, serialize
 from mailbridge.sandbox.wsdl_folder import WsdlFolder
 
@@ -58,31 +56,12 @@ _STS = "/users/httpIssue.svc/"
 _REALM = "https://wsvc.cdiscount.com/MarketplaceAPIService.svc"
 _ACTION = "http://www.cdiscount.com/IMarketplaceAPIService/"
 _XML = "text/xml; charset=utf-8"
-_PAGE = (
-    "<!DOCTYPE html><html><head><title>Welcome on Cdiscount STS</title>"
-    "<script>window.challenge=1</script></head><body><p>Checking your browser<br></body></html>"
-)
 _TOKEN_CODE = "s:RequestTokenValidationError"  # noqa: S105 - a fault code
 _TOKEN_WORDS = {
     TokenState.MALFORMED: "Token id is not correctly formatted.",
     TokenState.UNKNOWN: "Your token does not exist, please renew your token id.",
     TokenState.EXPIRED: "Your token does not exist, please renew your token id.",
 }
-
-
-@dataclass(slots=True)
-class Call:
-    """One request as it came; `performed` is False where nothing was done."""
-
-    operation: str
-    at: datetime
-    body: bytes
-    fault: Fault | None = None
-    performed: bool = False
-
-
-class _Reset(Exception):
-    """The connection is to be reset without an answer."""
 
 
 class CdiscountSimulator:
@@ -213,13 +192,13 @@ class CdiscountSimulator:
             call.performed = True
             # As recorded: XML under the name of plain text.
             return await self._after(request, hit, root, "text/plain; charset=utf-8")
-        except _Reset:
-            return _cut(request)
+        except Reset:
+            return cut(request)
 
     async def _describe(self, request: web.Request) -> web.StreamResponse:
         document = self._wsdl.document(dict(request.query), self.service_url)
         if document is None:
-            return web.Response(text=_PAGE, content_type="text/html")
+            return web.Response(text=BOT_GUARD, content_type="text/html")
         return web.Response(body=document, headers={"Content-Type": _XML})
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -258,8 +237,8 @@ class CdiscountSimulator:
             return await self._after(request, hit, envelope, _XML)
         except MalformedRequest as error:
             return _deserialization(error)
-        except _Reset:
-            return _cut(request)
+        except Reset:
+            return cut(request)
 
     # --- faults ------------------------------------------------------------------------------
 
@@ -283,9 +262,11 @@ class CdiscountSimulator:
                     "The server was unable to process the request due to an internal error.",
                 )
             case HtmlError(after=False):
-                return _html(hit)
+                return html_error(hit)
+            case Throttled(retry_after):
+                return html_error(HtmlError(429, retry_after=retry_after))
             case HtmlPage():
-                return web.Response(text=_PAGE, content_type="text/html")
+                return web.Response(text=BOT_GUARD, content_type="text/html")
             case RawAnswer(body, status, content_type):
                 return web.Response(
                     body=body, status=status, headers={"Content-Type": content_type}
@@ -293,7 +274,7 @@ class CdiscountSimulator:
             case Hang(seconds, after=False):
                 await asyncio.sleep(seconds)
             case ResetBefore():
-                raise _Reset
+                raise Reset
             case _:
                 pass
         return None
@@ -306,9 +287,9 @@ class CdiscountSimulator:
         body = serialize(envelope)
         match hit:
             case AnswerLost():
-                raise _Reset
+                raise Reset
             case HtmlError(after=True):
-                return _html(hit)
+                return html_error(hit)
             case Hang(seconds, after=True):
                 await asyncio.sleep(seconds)
             case Truncated(fraction):
@@ -316,7 +297,7 @@ class CdiscountSimulator:
             case Rewrite(old, new):
                 body = body.replace(old, new)
             case SlowDrip(chunk, pause):
-                return await _drip(request, body, kind, chunk, pause)
+                return await drip(request, body, kind, chunk, pause)
             case _:
                 pass
         return web.Response(body=body, headers={"Content-Type": kind})
@@ -348,32 +329,3 @@ def _deserialization(error: MalformedRequest) -> web.Response:
         "The formatter threw an exception while trying to deserialize the message: "
         f"There was an error while trying to deserialize parameter. {error}",
     )
-
-
-def _html(hit: HtmlError) -> web.Response:
-    headers = {} if hit.retry_after is None else {"Retry-After": str(hit.retry_after)}
-    page = f"<html><head><title>{hit.status}</title></head><body><h1>{hit.status}<br></body></html>"
-    return web.Response(status=hit.status, text=page, content_type="text/html", headers=headers)
-
-
-def _cut(request: web.Request) -> web.Response:
-    """Reset the connection: RST instead of an orderly end."""
-    transport = request.transport
-    if transport is not None:
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-    return web.Response(status=500)
-
-
-async def _drip(
-    request: web.Request, body: bytes, kind: str, chunk: int, pause: float
-) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": kind, "Content-Length": str(len(body))})
-    await response.prepare(request)
-    for start in range(0, len(body), chunk):
-        await response.write(body[start : start + chunk])
-        await asyncio.sleep(pause)
-    await response.write_eof()
-    return response

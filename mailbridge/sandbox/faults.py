@@ -33,6 +33,7 @@ __all__ = [
     "ResetBefore",
     "Rewrite",
     "SlowDrip",
+    "Throttled",
     "TokenFault",
     "Truncated",
     "UnknownValue",
@@ -45,7 +46,7 @@ _NIL = f"{{{XSI}}}nil"
 
 @dataclass(frozen=True, slots=True)
 class TokenFault:
-    """HTTP 500 `RequestTokenValidationError`; a new token helps. Nothing done.
+    """HTTP 500 `RequestTokenValidationError` (REST: 401); a new token helps. Nothing done.
 
     `text` other than the default: "Token … has expired" was seen in integrators' handlers.
     """
@@ -60,7 +61,10 @@ class TokenFault:
 
 @dataclass(frozen=True, slots=True)
 class NotAuthorized:
-    """The same fault code, but no token helps, and the text echoes ours as a dashed UUID."""
+    """The same fault code, but no token helps, and the text echoes ours as a dashed UUID.
+
+    REST: 403.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,17 @@ class HtmlError:
 
     status: int = 502
     after: bool = False
-    retry_after: int | None = None
+    retry_after: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """HTTP 429, in the service's own words where it has any. Nothing done.
+
+    `retry_after`: seconds, or an HTTP date.
+    """
+
+    retry_after: int | str | None = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,7 @@ Fault = (
     | NotAuthorized
     | InternalError
     | HtmlError
+    | Throttled
     | HtmlPage
     | RawAnswer
     | Truncated

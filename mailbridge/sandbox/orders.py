@@ -100,6 +100,8 @@ class OrderLineEntry:
     refunded_shipping: bool | None = None
     refuses_money: str | None = None
     """Refuse to refund or cancel this line with these words."""
+    ordered: int = 0
+    """How many there were before the line was struck; 0 as long as `quantity` says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class BookedOrder:
     vouchers: list[BookedVoucher] = field(default_factory=list)
     fulfilment: str = "MKPCDS"
     shipping_code: str = "TRK"
+    channel: str = "CDISFR"
+    """The sales channel it came through."""
     refuses_money: str | None = None
     """Refuse every refund, cancellation and gesture with these words."""
     hollow_money: bool = False
@@ -446,6 +450,7 @@ class OrderBook:
                 line.state = line.settles_to
                 line.settles_at = None
                 if line.state == "RefundedAfterShipmentRefused":
+                    line.ordered = line.quantity
                     line.quantity = 0  # as recorded: what will not be shipped counts nothing
         for voucher in order.vouchers:
             if voucher.visible_at <= now:

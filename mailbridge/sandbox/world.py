@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -20,14 +21,25 @@ from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import Clock
 from mailbridge.sandbox.imapserver import FOLDERS
 from mailbridge.sandbox.mailserver import Deliver, MailServer, Provider, SaveSent
+from mailbridge.sandbox.octopia import OctopiaSimulator, Rules
 from mailbridge.sandbox.people import Cast
 from mailbridge.sandbox.relay import RelayServer, Undeliverable
 
-__all__ = ["World"]
+__all__ = ["Door", "World"]
+
+
+class Door(StrEnum):
+    """Which of the marketplace's APIs the shop uses."""
+
+    CDISCOUNT = "cdiscount"
+    OCTOPIA = "octopia"
 
 
 class World:
-    """One shop's surroundings. Use as `async with`."""
+    """One shop's surroundings. Use as `async with`.
+
+    There is one marketplace with two doors, both open: what happens at one is seen at the other.
+    """
 
     def __init__(
         self,
@@ -37,8 +49,10 @@ class World:
         address: str = "support@maison-brindille.example",
         password: str = "brindille",  # noqa: S107 - of a mailbox that lives in this process
         provider: Provider | None = None,
+        marketplace: Door = Door.CDISCOUNT,
         wsdl: Path | None = None,
         modern: bool = False,
+        rules: Rules | None = None,
         seller_lag: timedelta = timedelta(0),
         money_lag: timedelta = timedelta(0),
         undeliverable: Undeliverable = Undeliverable.REJECT,
@@ -63,7 +77,9 @@ class World:
             clock, rng, senders=(address,), seller_lag=seller_lag, money_lag=money_lag
         )
         self.cast = Cast(self.books, rng)
+        self.door = marketplace
         self.market = CdiscountSimulator(self.books, wsdl=wsdl, modern=modern)
+        self.octopia = OctopiaSimulator(self.books, rules=rules)
         self.relay = RelayServer(self.books, undeliverable=undeliverable)
         self.mail = MailServer(
             {address: password},
@@ -120,7 +136,7 @@ class World:
         )
 
     async def __aenter__(self) -> World:
-        for part in (self.market, self.relay, self.mail):
+        for part in (self.market, self.octopia, self.relay, self.mail):
             await self._stack.enter_async_context(part)
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -12,7 +12,7 @@ import pytest
 
 from mailbridge.domain.discussion import AuthorKind, DiscussionKind
 from mailbridge.marketplace.cdiscount import CdiscountMarketplace
-from mailbridge.sandbox.books import BookedDiscussion, Books
+from mailbridge.sandbox.books import BookedDiscussion, BookedMessage, Books
 from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.faults import AnswerLost, HtmlError, NotAuthorized, Truncated
@@ -107,13 +107,13 @@ class CdiscountStage:
         return str(made.id)
 
     def says(self, discussion_id: str, author: AuthorKind, text: str) -> None:
-        write = {
+        writers: dict[AuthorKind, Callable[[BookedDiscussion, str], BookedMessage]] = {
             AuthorKind.CUSTOMER: self._books.customer_writes,
             AuthorKind.SELLER: self._books.seller_writes,
             AuthorKind.OPERATOR: self._books.operator_writes,
             AuthorKind.AUTOMATIC: self._books.robot_writes,
-        }[author]
-        write(self._discussion(discussion_id), text)
+        }
+        writers[author](self._discussion(discussion_id), text)
 
     def ends(self, discussion_id: str) -> None:
         self._books.close_by_force(self._discussion(discussion_id))

@@ -14,8 +14,11 @@ import pytest_asyncio
 from mailbridge.sandbox.books import Books
 from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import HandClock
+from mailbridge.sandbox.octopia import OctopiaSimulator
 from mailbridge.sandbox.people import Cast
+from tests.octopia import ContractWatch
 from tests.requirements import CONTRACT
+from tests.sandbox.rest import Rest
 from tests.sandbox.soap import Soap, tiny_contract
 
 
@@ -49,3 +52,20 @@ async def market(
 async def soap(market: CdiscountSimulator) -> AsyncIterator[Soap]:
     async with httpx.AsyncClient(timeout=5) as http:
         yield Soap(market, http)
+
+
+@pytest_asyncio.fixture
+async def octopia(books: Books) -> AsyncIterator[OctopiaSimulator]:
+    """The newer door; whatever passes it is as the contract says."""
+    simulator = OctopiaSimulator(books)
+    watch = ContractWatch(simulator)
+    async with simulator:
+        yield simulator
+    assert watch.faults == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "the simulator left tasks behind"
+
+
+@pytest_asyncio.fixture
+async def rest(octopia: OctopiaSimulator) -> AsyncIterator[Rest]:
+    async with httpx.AsyncClient(timeout=5) as http:
+        yield Rest(octopia, http)

@@ -10,7 +10,8 @@ import httpx
 
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.mailserver import Provider
-from mailbridge.sandbox.world import World
+from mailbridge.sandbox.world import Door, World
+from tests.sandbox.rest import Rest
 from tests.sandbox.soap import Soap
 
 
@@ -37,6 +38,29 @@ async def test_a_customer_writes_and_is_answered(clock: HandClock) -> None:
         assert shown.all("Sender") == [claim.customer.name, world.books.seller]
         assert await soap.close(claim.id) == ["DiscussionClosed"]
         assert (await soap.relay(claim.id)) == ("DiscussionClosed", address)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_one_marketplace_behind_two_doors(clock: HandClock) -> None:
+    async with (
+        World(clock=clock, rng=Random(1), marketplace=Door.OCTOPIA) as world,
+        httpx.AsyncClient() as http,
+    ):
+        assert world.door is Door.OCTOPIA
+        soap, rest = Soap(world.market, http), Rest(world.octopia, http)
+        claim = world.cast.claim(text="Où est mon colis ?")
+        _, address = await soap.relay(claim.id)
+        await world.agent("Paul").write([address or ""], "Votre colis", "Il part demain.")
+        await world.mail.settled()
+        assert (await rest.reply(claim.object_id, "Il est parti ce matin.")).status_code == 201
+        words = ["Où est mon colis ?", "Il part demain.", "Il est parti ce matin."]
+        shown = await soap.call("GetOrderClaimList", "<c:orderClaimFilter/>")
+        assert shown.all("Content") == words
+        whole = await rest.get(f"/discussions/{claim.object_id}")
+        assert [message["body"] for message in whole["messages"]] == words
+        assert shown.all("Id") == [whole["salesChannelExternalReference"]]
+        assert (await rest.turn(claim.object_id, open_=False)).status_code == 204
+        assert await soap.close(claim.id) == ["AlreadyClosed"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
