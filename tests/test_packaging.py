@@ -51,7 +51,8 @@ def files(folder: str) -> set[str]:
 def test_the_wheel_has_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
     package = files("mailbridge")
     # Not only modules: what is read by path at run time, and the mark that there are types.
-    for kind in ("*/contract/*.wsdl", "*/contract/*.xsd", "*/migrations/script.py.mako"):
+    kinds = ("wsdl", "xsd", "yaml")
+    for kind in (*(f"*/contract/*.{k}" for k in kinds), "*/migrations/script.py.mako"):
         assert any(PurePosixPath(name).match(kind) for name in package), kind
     assert {"mailbridge/py.typed", "mailbridge/journal/migrations/env.py"} <= package
     assert any("/migrations/versions/" in name for name in package)
