@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
 __all__ = [
@@ -22,6 +22,9 @@ __all__ = [
     "RequestState",
     "Voucher",
 ]
+
+
+_CENT = Decimal("0.01")
 
 
 class OrderStage(StrEnum):
@@ -86,7 +89,8 @@ class OrderLine:
     name: str
     quantity: int
     unit_price: Decimal
-    """Purchase price of the whole line divided by the quantity (WSDL `PurchasePrice`)."""
+    """Purchase price of the whole line divided by the quantity (WSDL `PurchasePrice`), and not
+    rounded: what is shown and what is asked for is made of `price`."""
     state: str
     condition: str = ""
     ean: str = ""
@@ -101,8 +105,9 @@ class OrderLine:
 
     @property
     def price(self) -> Decimal:
-        """Of the whole line, without shipping, in euros."""
-        return self.unit_price * self.quantity
+        """Of the whole line, without shipping, in euros and cents."""
+        # Three for 10 € are 3.333… each, and 10 € all the same.
+        return (self.unit_price * self.quantity).quantize(_CENT, ROUND_HALF_EVEN)
 
 
 @dataclass(frozen=True, slots=True)

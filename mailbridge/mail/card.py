@@ -110,7 +110,7 @@ def _line(line: OrderLine) -> CardLine:
         quantity=line.quantity,
         name=_shown(line.name, 120) or _shown(line.ean, 40) or "–",
         reference=_shown(line.reference, 60),
-        price=line.unit_price * line.quantity,
+        price=line.price,
         unit_price=line.unit_price,
         state=_shown(line.state, 60),
         ship_by=line.ship_by,

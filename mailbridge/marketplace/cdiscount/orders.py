@@ -9,7 +9,7 @@ Pure. Which orders are asked for is `adapter`'s business, their money is `money`
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from mailbridge.domain.order import (
     LineStage,
@@ -82,7 +82,6 @@ STATES = (
     "BlockedMarketplaceService",
 )
 """Every state an order can be in (`OrderStateEnum` less None)."""
-_CENT = Decimal("0.01")
 
 
 def orders(result: Node, context: Context) -> tuple[dict[str, Order], dict[str, str]]:
@@ -159,15 +158,14 @@ def _line(node: Node) -> OrderLine:
     node.where = f"OrderLine {node.text('SellerProductId').strip() or '?'}"
     quantity = node.integer("Quantity") or 0
     price = node.decimal("PurchasePrice") or Decimal(0)
-    # A refused line was seen with Quantity 0 and its price still standing.
-    unit = price if quantity < 2 else (price / quantity).quantize(_CENT, ROUND_HALF_UP)
     further = max(quantity - 1, 0) * (node.decimal("UnitAdditionalShippingCharges") or Decimal(0))
     return OrderLine(
         row=node.integer("RowId") or 0,
         reference=node.text("SellerProductId").strip(),
         name=node.text("Name").strip(),
         quantity=quantity,
-        unit_price=unit,
+        # A refused line was seen with Quantity 0 and its price still standing.
+        unit_price=price / max(quantity, 1),
         state=node.text("AcceptationState").strip(),
         stage=_LINE_STAGES.get(node.text("AcceptationState").strip(), LineStage.UNKNOWN),
         condition=node.text("ProductCondition").strip(),
