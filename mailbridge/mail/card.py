@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from urllib.parse import quote, urlsplit
 
-from mailbridge.domain.order import Order, OrderLine, Parcel, Voucher
+from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, Parcel, Voucher
 from mailbridge.domain.wording import clean_line
 from mailbridge.mail.marking import mark
 
@@ -20,6 +20,8 @@ __all__ = ["Card", "CardLine", "CardParcel", "CardRefund", "order_card", "web_li
 _URL_SAFE = "/%:@!$&'()*+,;=~-._?"
 _MOST = 50
 """Lines, parcels and refunds shown; an order with more says how many are left out."""
+_NOTHING_TO_SHIP = frozenset({OrderStage.SHIPPED, OrderStage.ENDED})
+_NO_LINE_TO_SHIP = frozenset({LineStage.SHIPPED, LineStage.REFUNDED, LineStage.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ def order_card(order: Order) -> Card:
         total=order.total,
         shipping=order.shipping_total,
         refunded=sum((voucher.amount for voucher in order.vouchers), Decimal(0)),
-        ship_by=order.ship_by,
+        # A promise to ship says nothing once it has been kept or can't be.
+        ship_by=None if order.stage in _NOTHING_TO_SHIP else order.ship_by,
         deliver_by=order.deliver_by,
         by_marketplace=order.shipped_by_marketplace,
         has_claims=order.has_claims or any(line.has_claim for line in order.lines),
@@ -113,7 +116,7 @@ def _line(line: OrderLine) -> CardLine:
         price=line.price,
         unit_price=line.unit_price,
         state=_shown(line.state, 60),
-        ship_by=line.ship_by,
+        ship_by=None if line.stage in _NO_LINE_TO_SHIP else line.ship_by,
         deliver_by=line.deliver_by,
         has_claim=line.has_claim,
     )

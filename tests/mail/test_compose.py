@@ -23,7 +23,7 @@ from mailbridge.domain.command import Parsed, parse
 from mailbridge.domain.discussion import Author, AuthorKind, Message
 from mailbridge.domain.identity import Identity, NameKind
 from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
-from mailbridge.domain.order import Order, OrderLine, Parcel
+from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, Parcel
 from mailbridge.domain.thread import Thread
 from mailbridge.domain.wording import text_hash
 from mailbridge.mail.compose import DAEMON_NAME, Composed, Composer, SellerPages
@@ -287,6 +287,27 @@ def test_the_card_tells_the_order() -> None:
     assert 'href="https://www.laposte.fr/outils/suivre-vos-envois?code=8R41233456789"' in page
     assert 'href="https://seller.cdiscount.com/Messages"' in page
     assert str(SAMPLE_THREAD.relay_address) not in text + page
+
+
+@pytest.mark.parametrize(
+    ("stage", "of_the_line", "told"),
+    [
+        (OrderStage.TO_SHIP, LineStage.TO_SHIP, 1),
+        (OrderStage.UNKNOWN, LineStage.UNKNOWN, 1),
+        (OrderStage.SHIPPED, LineStage.SHIPPED, 0),
+        (OrderStage.ENDED, LineStage.CANCELLED, 0),
+        # Shipped in part: one line's promise is still to be kept.
+        (OrderStage.SHIPPED, LineStage.TO_SHIP, 1),
+    ],
+)
+def test_a_promise_to_ship_is_told_until_it_is_kept(
+    stage: OrderStage, of_the_line: LineStage, told: int
+) -> None:
+    line = replace(SAMPLE_ORDER.lines[0], stage=of_the_line, ship_by=SAMPLE_ORDER.ship_by)
+    order = replace(SAMPLE_ORDER, stage=stage, lines=(line,))
+    mail = COMPOSER.message_mail(SAMPLE_THREAD, SAMPLE_MESSAGE, key="1", date=NOW, order=order)
+    for shown in bodies(mail):
+        assert shown.lower().count("à expédier avant le") == told
 
 
 def test_without_an_order_the_mail_says_what_it_can() -> None:
