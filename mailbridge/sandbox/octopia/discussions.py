@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -117,9 +117,7 @@ class DiscussionCalls:
             raise Problem.missing("messageId")
         found = [
             (message, number)
-            for discussion in self._books.discussions
-            if query.get("discussionId", discussion.object_id) == discussion.object_id
-            and query.get("salesChannelExternalReference", str(discussion.id)) == str(discussion.id)
+            for discussion in self._named_by(query)
             for message in self._named(discussion)
             if query.get("messageId", message.ident) == message.ident
             for number in range(len(message.files))
@@ -229,6 +227,17 @@ class DiscussionCalls:
         if found is None or found.object_id != ident:
             raise Problem.not_found(f"Discussion {ident}")
         return found
+
+    def _named_by(self, query: Mapping[str, str]) -> Sequence[BookedDiscussion]:
+        """The discussion that a query names in any way; all of them where it names none."""
+        try:
+            if "discussionId" in query:
+                return [self._discussion(query["discussionId"])]
+            if "salesChannelExternalReference" in query:
+                return [self._books.discussion(int(query["salesChannelExternalReference"]))]
+        except (KeyError, ValueError, Problem):
+            return []
+        return self._books.discussions
 
     def _matches(
         self, discussion: BookedDiscussion, query: Mapping[str, str], begin: datetime, end: datetime
