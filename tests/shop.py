@@ -27,8 +27,11 @@ from mailbridge.sandbox.world import World
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 
 
-def configuration(world: World, home: Path, **changes: dict[str, Any]) -> Config:
-    """A configuration for this world; `changes` are merged into the account's sections."""
+def configuration(
+    world: World, home: Path, top: dict[str, Any] | None = None, **changes: dict[str, Any]
+) -> Config:
+    """A configuration for this world; `changes` are merged into the account's sections, `top`
+    are keys of the whole file."""
     account: dict[str, Any] = {
         "shop_names": [world.books.seller],
         "staff": [{"address": world.address, "name": "Service client"}],
@@ -63,7 +66,12 @@ def configuration(world: World, home: Path, **changes: dict[str, Any]) -> Config
         else:
             account[section] = values
     return Config.model_validate(
-        {"state_dir": home, "runtime_dir": home / "run", "accounts": {"brindille": account}}
+        {
+            "state_dir": home,
+            "runtime_dir": home / "run",
+            "accounts": {"brindille": account},
+            **(top or {}),
+        }
     )
 
 
@@ -199,13 +207,18 @@ def code_in(notice: SeenMail) -> str:
 
 @asynccontextmanager
 async def open_shop(
-    home: Path, *, config: dict[str, Any] | None = None, **world: Any
+    home: Path,
+    *,
+    config: dict[str, Any] | None = None,
+    top: dict[str, Any] | None = None,
+    **world: Any,
 ) -> AsyncIterator[Shop]:
-    """A shop with mailbridge ready to work; `world` are parameters of `World`."""
+    """A shop with mailbridge ready to work; `config` and `top` as in `configuration`, `world`
+    are parameters of `World`."""
     clock = world.pop("clock", None) or HandClock(NOON)
     rng = world.pop("rng", None) or Random(7)
     async with World(clock=clock, rng=rng, **world) as place:
-        shop = Shop(place, clock, configuration(place, home, **(config or {})))
+        shop = Shop(place, clock, configuration(place, home, top, **(config or {})))
         await shop.start()
         try:
             yield shop

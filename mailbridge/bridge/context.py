@@ -23,6 +23,7 @@ from mailbridge.journal.journal import Journal, Tenure
 from mailbridge.journal.tables import AccountRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.compose import Composer
+from mailbridge.mail.frame import frame_for
 from mailbridge.mail.port import Mailbox, Submission
 from mailbridge.marketplace.port import Marketplace
 
@@ -130,15 +131,12 @@ class Context:
         found = (s.name for s in self.config.staff if s.address.lower() == address.lower())
         return next(found, "")
 
-    def frame(self, text: str, customer: str) -> str:
-        """The answer within the shop's greeting and signature, as the customer reads it.
+    def frame(self, text: str, customer: str, sender: str) -> str:
+        """The answer of `sender` within greeting and signature, as the customer reads it.
 
         Raises TemplateBroken.
         """
-        replies = self.config.replies
-        return self.composer.frame(
-            text, greeting=replies.greeting, signature=replies.signature, customer=customer
-        )
+        return self.composer.frame(text, frame_for(self.config, sender), customer=customer)
 
     def mail_id(self, kind: NameKind, short: str, key: str) -> str:
         """The Message-ID of a mail of ours, from the journal's key of it."""

@@ -81,6 +81,8 @@ class Obeying:
     ) -> None:
         match command.verb:
             case Verb.CLOSE:
+                if title := command.options.get("template"):
+                    add_outcome(reply, Done(DoneKind.TEMPLATE_CLOSES, {"title": title}))
                 verbs = {c.verb for c in read_commands(reply.commands)}
                 if not sends and Verb.NOTE not in verbs:
                     add_outcome(reply, Done(DoneKind.NOT_SENT))
@@ -118,7 +120,7 @@ class Obeying:
                     self._ctx, tx, discussion, notice, key=f"help:{reply.id}", reply=reply.id
                 )
             case _:
-                pass  # `note` was dealt with above; what is not available was held before
+                pass  # notes and templates were dealt with before, what is not available held
 
     async def _confirm(
         self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, command: Command
@@ -140,7 +142,7 @@ class Obeying:
         after_money: bool = False,
     ) -> None:
         ctx = self._ctx
-        text = ctx.frame(reply.text, discussion.customer)
+        text = ctx.frame(reply.text, discussion.customer, reply.sender)
         row = DeliveryRow(
             account=ctx.name,
             discussion=discussion.id,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.filling import Fault, Filled, fill
 from mailbridge.config.models import Language
 from mailbridge.domain.attachment import attachment_fault
 from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
@@ -29,10 +29,8 @@ from mailbridge.mail.trust import TrustRules, origin
 __all__ = ["Findings", "Reader"]
 
 _MONEY = frozenset({Verb.REFUND, Verb.GESTURE, Verb.CONFIRM})
-_LATER = frozenset({Verb.TEMPLATE, Verb.ORDER})
+_LATER = frozenset({Verb.ORDER})
 """Commands the grammar knows and this version does not carry out."""
-
-Fault = tuple[HoldReason, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +172,9 @@ class Reader:
             return replace(found, fault=(HoldReason.PARTS_DIFFER, {}), text=written.text)
         if (missing := self._unavailable(read, discussion)) is not None:
             return replace(found, fault=missing, text=written.text)
+        filled = await fill(ctx, discussion, mail.from_.address, read)
+        if not isinstance(filled, Filled):
+            return replace(found, fault=filled, text=written.text)
         fault: Fault | None = None
         if written.text.strip() and written.unmarked:
             answered = await self._answered(session, mail)
@@ -185,8 +186,8 @@ class Reader:
         names, limit = attachment_fault(sizes, limits) or ("", "")
         return replace(
             found,
-            text=read.text_without_commands,
-            commands=json.dumps([_as_json(c) for c in read.commands], ensure_ascii=False),
+            text=filled.text,
+            commands=json.dumps([_as_json(c) for c in filled.commands], ensure_ascii=False),
             fault=fault,
             attachment_names=clean_line(names, 300),
             attachment_limit=limit,

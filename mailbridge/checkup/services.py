@@ -21,6 +21,7 @@ from mailbridge.config.models import Account, Config, Server
 from mailbridge.config.secret import SecretError
 from mailbridge.domain.attachment import AttachmentLimits
 from mailbridge.domain.discussion import Author, AuthorKind
+from mailbridge.mail.frame import frame_for
 from mailbridge.mail.port import SubmissionUnavailable
 from mailbridge.mail.rendering import TemplateBroken, shipped_folder
 from mailbridge.mail.samples import SAMPLE_MESSAGE, SAMPLE_ORDER, SAMPLE_THREAD, sample_notices
@@ -96,7 +97,7 @@ def _templates(notes: Notes, config: Config, name: str, account: Account) -> Non
         if problem is not None:
             faults.setdefault(str(problem), problem)
     for words, fault in faults.items():
-        of_frame = fault.name.startswith("replies.")
+        of_frame = not fault.name.endswith(".j2")
         notes.bad(
             fault.name,
             words,
@@ -138,17 +139,14 @@ def _rendered(config: Config, name: str, account: Account) -> Iterator[TemplateB
             ).problem
     for notice in sample_notices():
         yield composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=date).problem
-    try:
-        composer.frame(
-            SAMPLE_MESSAGE.text,
-            greeting=account.replies.greeting,
-            signature=account.replies.signature,
-            customer=SAMPLE_THREAD.customer,
-        )
-    except TemplateBroken as broken:
-        yield broken
-    else:
-        yield None
+    for sender in ("", *(person.address for person in account.staff)):
+        frame = frame_for(account, sender)
+        try:
+            composer.frame(SAMPLE_MESSAGE.text, frame, customer=SAMPLE_THREAD.customer)
+        except TemplateBroken as broken:
+            yield broken
+        else:
+            yield None
 
 
 def _unused(own: Path) -> list[str]:

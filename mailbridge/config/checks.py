@@ -14,7 +14,7 @@ import zoneinfo
 from datetime import timedelta
 from pathlib import Path
 
-from jinja2 import TemplateSyntaxError
+from jinja2 import TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
 from mailbridge.config import servers, shape
@@ -34,7 +34,7 @@ from mailbridge.domain.command import Vocabulary
 
 __all__ = ["COMMANDS", "ID_DOMAIN_MAX", "PLUS_LOCAL_MAX", "check"]
 
-COMMANDS = ("close", "reopen", "note", "send", "resend", "cancel", "help")
+COMMANDS = ("close", "reopen", "note", "template", "send", "resend", "cancel", "help")
 """The commands that can be given further words."""
 
 ID_DOMAIN_MAX = 28
@@ -44,6 +44,9 @@ than 78 a Message-ID is folded by some clients, and then no longer found in thei
 PLUS_LOCAL_MAX = 27
 """Characters. `+mb-SHORT-TAG` takes 37 with the longest short id; RFC 5321 4.5.3.1.1 ends local
 parts at 64."""
+
+_IN_FRAMES = frozenset({"agent", "customer", "marketplace", "shop"})
+"""What a greeting or signature may show (see `mail.compose.Composer.frame`)."""
 
 _LAG = timedelta(minutes=57)
 """The longest the marketplace was seen to hide a message after the message's own time."""
@@ -275,12 +278,25 @@ def _replies(replies: Replies, account: Account, at: KeyPath, book: Book) -> Non
             "is not shorter than max_age: every reply would be too old",
             (*here, "max_age"),
         )
-    for key in ("greeting", "signature"):
-        try:
-            SandboxedEnvironment().parse(getattr(replies, key))
-        except TemplateSyntaxError as error:
-            line = f", line {error.lineno} of the text" if error.lineno > 1 else ""
-            book.mistake((*here, key), f"not a Jinja2 template{line}: {error.message}")
+    _frame(replies.greeting, (*here, "greeting"), book)
+    _frame(replies.signature, (*here, "signature"), book)
+    for place, person in enumerate(account.staff):
+        _frame(person.greeting or "", (*staff, place, "greeting"), book)
+        _frame(person.signature or "", (*staff, place, "signature"), book)
+
+
+def _frame(text: str, at: KeyPath, book: Book) -> None:
+    """That a greeting or signature can be rendered, as far as that shows without a customer."""
+    env = SandboxedEnvironment()
+    try:
+        strange = meta.find_undeclared_variables(env.parse(text)) - env.globals.keys()
+    except TemplateSyntaxError as error:
+        line = f", line {error.lineno} of the text" if error.lineno > 1 else ""
+        book.mistake(at, f"not a Jinja2 template{line}: {error.message}")
+        return
+    for name in sorted(strange - _IN_FRAMES):
+        allowed = ", ".join(sorted(_IN_FRAMES))
+        book.mistake(at, f"nothing gives a value to {{{{ {name} }}}}; allowed: {allowed}")
 
 
 def _words(replies: Replies, at: KeyPath, book: Book) -> None:

@@ -260,6 +260,10 @@ class Staff(Model):
     """The address in their From."""
     name: Line = ""
     """How colleagues see them in notices; empty: the address."""
+    greeting: str | None = None
+    """Frame put before their answers (a Jinja2 line) in place of `replies.greeting`."""
+    signature: str | None = None
+    """Frame put below their answers (Jinja2) in place of `replies.signature`."""
 
 
 class Trust(Model):
@@ -297,9 +301,9 @@ class Replies(Model):
     sender_name: Line = ""
     """The name customers see; empty: the first of `shop_names`."""
     greeting: str = ""
-    """Frame put before each answer (a Jinja2 line), empty for none."""
+    """Frame put before each answer (a Jinja2 line, e.g. `Bonjour {{ customer }},`), or empty."""
     signature: str = ""
-    """Frame put below each answer (Jinja2), empty for none."""
+    """Frame put below each answer (Jinja2, e.g. `{{ agent }}, {{ shop }}`), empty for none."""
     unrecorded_after: Annotated[Duration, Between("10m", "7d")] = timedelta(hours=3)
     """An answer the marketplace does not show after this time is reported."""
     max_mail_bytes: Annotated[int, Count(10_000, 1_000_000_000)] = 15_000_000
@@ -309,7 +313,7 @@ class Replies(Model):
     commands: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Further words for a command, e.g. `close = ["termine"]`.
 
-    Commands: close, reopen, note, send, resend, cancel, help.
+    Commands: close, reopen, note, template, send, resend, cancel, help.
     """
 
 

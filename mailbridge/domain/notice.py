@@ -103,6 +103,9 @@ class HoldReason(StrEnum):
     MONEY_UNPROVEN = "money_unproven"  # since: granted, but the order does not show it yet
     MONEY_OTHER_FAILED = "money_other_failed"  # who: asked the same, in vain
     TEMPLATE_BROKEN = "template_broken"  # name, what: a template of the shop's own fails
+    UNKNOWN_TEMPLATE = "unknown_template"  # line, near: names that may have been meant
+    TEMPLATE_NEEDS = "template_needs"  # line, title, what: order, details or parcel
+    TEMPLATE_VALUES = "template_values"  # line, title, missing, unknown, completed
 
 
 MONEY_REASONS = frozenset(r for r in HoldReason if r.startswith("money_")) - {HoldReason.MONEY_OFF}
@@ -129,6 +132,7 @@ class DoneKind(StrEnum):
     GESTURE_GIVEN = "gesture_given"  # order, amount, motive, at
     SAME_MONEY = "same_money"  # movement, order, amount, who, at: a colleague's request did it
     MONEY_WITHDRAWN = "money_withdrawn"  # movement, order, amount: dropped before it was asked for
+    TEMPLATE_CLOSES = "template_closes"  # title: the close was asked for by the template used
     TWIN = "twin"  # other: the same exchange has another number
     ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
     CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion

@@ -23,10 +23,12 @@ from mailbridge.domain.order import Order
 from mailbridge.domain.thread import Thread, thread_index
 from mailbridge.domain.wording import clean_line, clean_text, text_hash
 from mailbridge.mail.card import order_card, web_link
+from mailbridge.mail.frame import Frame
 from mailbridge.mail.headers import Headers, MailMarks
 from mailbridge.mail.marking import guard, mark
 from mailbridge.mail.mime import multipart, text_part
 from mailbridge.mail.rendering import Rendered, TemplateBroken, Templates
+from mailbridge.mail.reply_catalogue import Catalogue
 from mailbridge.mail.wordings import (
     Phrase,
     Wording,
@@ -96,11 +98,18 @@ class Composer:
         self._pages = pages or SellerPages()
         self._replies_on = replies_on
         self._closed_folder = clean_line(closed_folder)
+        self.catalogue = Catalogue(templates)
+        """The reply templates that agents may ask for."""
 
     @property
     def language(self) -> str:
         """`fr` or `en`."""
         return self._wording.language
+
+    @property
+    def marketplace(self) -> str:
+        """As people know it."""
+        return self._marketplace
 
     def message_mail(
         self,
@@ -170,6 +179,8 @@ class Composer:
             "reply_text": _shown_text(notice.text),
             "closed_folder": self._closed_folder,
         }
+        if notice.kind is NoticeKind.HELP:
+            shared["reply_templates"] = self.catalogue.listed().templates
         phrase, first = self._phrase(notice, shared)
         done, second = self._done(notice, shared)
         context = shared | {
@@ -192,14 +203,21 @@ class Composer:
         )
         return replace(made, problem=first or second or made.problem)
 
-    def frame(self, text: str, *, greeting: str, signature: str, customer: str) -> str:
-        """An answer between the shop's greeting and signature (Jinja2, strict; may be empty).
+    def frame(self, text: str, frame: Frame, *, customer: str) -> str:
+        """An answer between greeting and signature (Jinja2, strict; either may be empty).
 
         Raises TemplateBroken, named by the configuration's key, where one of them fails.
         """
-        given = {"customer": clean_line(customer), "marketplace": self._marketplace}
-        before = self._templates.render_line(greeting, "replies.greeting", given)
-        after = self._templates.render_line(signature, "replies.signature", given)
+        given = {
+            "customer": clean_line(customer),
+            "marketplace": self._marketplace,
+            "agent": clean_line(frame.agent),
+            "shop": clean_line(frame.shop),
+        }
+        before, after = (
+            self._templates.render_line(part.text, part.key, given)
+            for part in (frame.greeting, frame.signature)
+        )
         parts = (before.strip(), text.strip("\n"), after.strip("\n"))
         return "\n\n".join(part for part in parts if part.strip())
 

@@ -4,7 +4,9 @@ A shop may put its own templates into a folder; a file there replaces the shippe
 name, or extends it (`{% extends "shipped/mail/fr/hold.j2" %}`) to change a single block. One that
 is broken raises `TemplateBroken`, which names file and line, and `Templates.render` then takes
 the shipped one and reports the fault: a typing mistake must never stop a customer's message.
-What the templates say is `templates/mail/`'s business; what they are given is `compose`'s.
+Reply templates (`replies/`) never fall back: their words go to a customer, and the shop's own are
+meant. What templates say is `templates/`'s business; what they are given is `compose`'s and
+`reply_values`'s.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 from jinja2 import (
     BaseLoader,
     ChoiceLoader,
+    Environment,
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
@@ -27,14 +30,22 @@ from jinja2 import (
     TemplateNotFound,
     TemplateSyntaxError,
     Undefined,
+    UndefinedError,
+    meta,
+    pass_context,
 )
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
-__all__ = ["Rendered", "TemplateBroken", "Templates", "shipped_folder"]
+__all__ = ["Rendered", "TemplateBroken", "Templates", "front_matter", "shipped_folder"]
 
 Check = Callable[[str], str | None]
 
 _LONGEST_REASON = 200
+_FENCE = "+++"
+_FILTERS = ("day", "moment", "money", "listed")
+"""Each is the function of that name that the context holds: language and zone are its own."""
 
 
 class TemplateBroken(Exception):
@@ -67,6 +78,49 @@ def shipped_folder() -> Path:
     raise FileNotFoundError("mailbridge's own templates are missing: install the package again")
 
 
+def front_matter(source: str) -> tuple[str | None, str]:
+    """The lines between a file's first line `+++` and the next one, and all that follows.
+
+    None where the file begins otherwise or the second `+++` is missing. The text that follows
+    keeps its line numbers: blank lines stand where the front matter was.
+    """
+    lines = source.removeprefix("\ufeff").split("\n")
+    fences = [i for i, line in enumerate(lines) if line.rstrip() == _FENCE]
+    if len(fences) < 2 or fences[0] != 0:
+        return None, source
+    end = fences[1]
+    return "\n".join(lines[1:end]), "\n" * (end + 1) + "\n".join(lines[end + 1 :])
+
+
+class _Files(FileSystemLoader):
+    """A folder of templates; the front matter of reply templates is no part of their text."""
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        source, path, fresh = super().get_source(environment, template)
+        return (front_matter(source)[1] if template.startswith("replies/") else source), path, fresh
+
+
+class _Sandbox(SandboxedEnvironment):
+    """No attribute that leads out of the values given, and no text blown up by an operator."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or any(isinstance(side, str | list | tuple) for side in (left, right)):
+            raise SecurityError(f"a template may not use {operator} here")
+        return super().call_binop(context, operator, left, right)
+
+
+def _filter(name: str) -> Callable[..., Any]:
+    @pass_context
+    def apply(context: Context, value: Any, *arguments: Any) -> Any:
+        return context[name](value, *arguments)
+
+    return apply
+
+
 class _Gap(Undefined):
     """Stands for a missing value where showing the rest matters more: prints an ellipsis."""
 
@@ -91,6 +145,11 @@ class Templates:
         """`own` is `templates_dir` of the configuration; `shipped` is given by tests only."""
         self._own = own
         self._shipped = shipped or shipped_folder()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where templates are looked for, the shop's own folder first."""
+        return (self._shipped,) if self._own is None else (self._own, self._shipped)
 
     def render(
         self, name: str, context: Mapping[str, Any], *, check: Check | None = None
@@ -133,6 +192,45 @@ class Templates:
         except Exception as exc:
             raise _broken(exc, name) from None
 
+    def names_used(self, name: str) -> frozenset[str]:
+        """Every value that a template asks its context for; raises TemplateBroken.
+
+        Of files that it extends or includes nothing is said.
+        """
+        env = self._both if self._own else self._strict
+        try:
+            source = env.loader.get_source(env, name)[0] if env.loader else ""
+            used = meta.find_undeclared_variables(env.parse(source, name))
+            return frozenset(used) - env.globals.keys()
+        except Exception as exc:
+            raise _broken(exc, name) from None
+
+    def expression_names(self, source: str) -> frozenset[str]:
+        """Every value a Jinja2 expression asks for; raises ValueError for what is none."""
+        try:
+            self._strict.compile_expression(source)
+            tree = self._strict.parse("{{" + source + "}}")
+            return frozenset(meta.find_undeclared_variables(tree))
+        except TemplateSyntaxError as exc:
+            raise ValueError(_short(exc.message or "syntax")) from None
+
+    def expression(self, source: str, context: Mapping[str, Any]) -> Any:
+        """The value of a Jinja2 expression; None where it asks something of what is not there.
+
+        Raises ValueError, without any value of the context, where there can be no value.
+        """
+        try:
+            value = self._strict.compile_expression(source, undefined_to_none=False)(**context)
+        except UndefinedError:
+            return None
+        except Exception as exc:
+            raise ValueError(_short(str(exc) if isinstance(exc, TemplateError) else "")) from None
+        if isinstance(value, Undefined):
+            if value._undefined_obj is not None:  # noqa: SLF001  documented for subclasses
+                raise ValueError(f"there is no {value._undefined_name!r}")  # noqa: SLF001
+            return None
+        return value
+
     @staticmethod
     def _render(env: SandboxedEnvironment, name: str, context: Mapping[str, Any]) -> str:
         try:
@@ -142,7 +240,7 @@ class Templates:
             raise _broken(exc, name) from None
 
     def _environment(self, loader: BaseLoader, undefined: type[Undefined]) -> SandboxedEnvironment:
-        return SandboxedEnvironment(
+        env = _Sandbox(
             loader=loader,
             undefined=undefined,
             autoescape=lambda name: name is not None and name.endswith(".html.j2"),
@@ -150,9 +248,11 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=False,
         )
+        env.filters |= {name: _filter(name) for name in _FILTERS}
+        return env
 
     def _shipped_loader(self) -> BaseLoader:
-        files = FileSystemLoader(self._shipped)
+        files = _Files(self._shipped)
         return ChoiceLoader([files, PrefixLoader({"shipped": files})])
 
     @cached_property
@@ -165,7 +265,7 @@ class Templates:
 
     @cached_property
     def _both(self) -> SandboxedEnvironment:
-        own = FileSystemLoader(self._own or self._shipped)
+        own = _Files(self._own or self._shipped)
         return self._environment(ChoiceLoader([own, self._shipped_loader()]), StrictUndefined)
 
 

@@ -149,7 +149,7 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.ECHOED_COMMAND: {"line": "!clos"},
     _R.PARTS_DIFFER: {},
     _R.TEXT_IN_QUOTE: {"line": "Oui, il est parti hier."},
-    _R.NOT_AVAILABLE: {"line": "!modèle excuses"},
+    _R.NOT_AVAILABLE: {"line": "!commande 2611201A8ZQ4"},
     _R.MONEY_OFF: {"line": "!rembourser total"},
     _R.COLLEAGUE_ANSWERED: {"who": "Paul Martin", "at": _AT},
     _R.NEAR_DUPLICATE: {"at": _AT},
@@ -197,6 +197,19 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.MONEY_UNPROVEN: {**_REFUND, "since": _AT},
     _R.MONEY_OTHER_FAILED: {**_REFUND, "who": "Paul Martin"},
     _R.TEMPLATE_BROKEN: {"name": "replies/excuses.txt.j2", "what": "'nom' is undefined"},
+    _R.UNKNOWN_TEMPLATE: {"line": "!modèle coli", "near": "colis, enquete"},
+    _R.TEMPLATE_NEEDS: {
+        "line": "!modèle colis",
+        "title": "Où est mon colis ?",
+        "what": "parcel",
+    },
+    _R.TEMPLATE_VALUES: {
+        "line": "!modèle colis delais=3",
+        "title": "Où est mon colis ?",
+        "missing": "transporteur (le nom du transporteur), suivi (le numéro de suivi)",
+        "unknown": "delais (delai ?)",
+        "completed": '!modèle colis transporteur="…" suivi="…"',
+    },
 }
 
 WITH_CODE = frozenset(
@@ -246,6 +259,7 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.GESTURE_GIVEN: {**_GESTURE, "at": _AT},
     _D.SAME_MONEY: {**_REFUND, "who": "Paul Martin", "at": _AT},
     _D.MONEY_WITHDRAWN: _REFUND,
+    _D.TEMPLATE_CLOSES: {"title": "Remerciements et clôture"},
     _D.TWIN: {"other": "CD-7F3K2"},
     _D.CUSTOMER_AGAIN: {},
     _D.ORDER_CHANGED: {"topics": "state parcels"},

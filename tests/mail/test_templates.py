@@ -23,6 +23,7 @@ from mailbridge.domain.notice import MONEY_REASONS, Done, DoneKind, HoldReason, 
 from mailbridge.domain.order import Order
 from mailbridge.mail.card import web_link
 from mailbridge.mail.compose import Composed, Composer, SellerPages
+from mailbridge.mail.frame import Frame, FramePart
 from mailbridge.mail.rendering import TemplateBroken, Templates, shipped_folder
 from mailbridge.mail.samples import (
     DONE_FACTS,
@@ -381,13 +382,17 @@ def test_a_shops_templates_are_tried_before_they_are_needed(tmp_path: Path) -> N
 
 def test_a_signature_is_rendered_strictly() -> None:
     made = composer()
-    framed = made.frame(
-        "Merci.\n", greeting="Bonjour {{ customer }},", signature="Paul\n", customer="Marie"
+
+    def framed(text: str, greeting: str, signature: str) -> str:
+        parts = FramePart(greeting, "replies.greeting"), FramePart(signature, "staff[2].signature")
+        return made.frame(text, Frame(*parts, agent="Paul", shop="Brindille"), customer="Marie")
+
+    assert framed("Merci.\n", "Bonjour {{ customer }},", "{{ agent }}\n{{ shop }}\n") == (
+        "Bonjour Marie,\n\nMerci.\n\nPaul\nBrindille"
     )
-    assert framed == "Bonjour Marie,\n\nMerci.\n\nPaul"
-    assert made.frame("Merci.", greeting="", signature="", customer="Marie") == "Merci."
-    with pytest.raises(TemplateBroken, match=r"replies\.signature") as broken:
-        made.frame("x", greeting="", signature="{{ name }}", customer="Marie")
+    assert framed("Merci.", "", "") == "Merci."
+    with pytest.raises(TemplateBroken, match=r"staff\[2\]\.signature") as broken:
+        framed("x", "", "{{ name }}")
     assert "Marie" not in str(broken.value)
 
 
