@@ -110,7 +110,7 @@ class Command:
     """As written, cleaned, for notices."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Template: its values. Refund: `shipping` = `yes` or `no`, `cause`. Gesture: `motive`. Close:
-    `template`, the title of the reply template that asks for it, if it is not the agent who does."""
+    `template`, the title of the reply template that asks for it, if it is not the agent."""
     amount: Decimal | None = None
     """Gesture: in euros, more than zero, at most two decimals."""
 
