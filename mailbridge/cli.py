@@ -35,7 +35,7 @@ from mailbridge.ops import logging
 from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.redaction import Redactor
-from mailbridge.report import show_check, show_discussion, show_status
+from mailbridge.report import show_check, show_discussion, show_orders, show_status
 from mailbridge.service import perform, serve, socket_path
 
 __all__ = ["main"]
@@ -102,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("discussion", help="id at the end of the subject, or marketplace number")
     show.add_argument("--json", action="store_true")
 
+    orders = commands.add_parser("orders", help="orders as last read, and what is due about them")
+    orders.add_argument("numbers", nargs="*", metavar="NUMBER", help="none: of open discussions")
+    orders.add_argument("--refresh", action="store_true", help="ask the marketplace first")
+    orders.add_argument("--json", action="store_true")
+
     for name, text in _ACTIONS.items():
         action = commands.add_parser(name, help=text)
         if name in ("pause", "resume"):
@@ -164,6 +169,14 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             else:
                 show_discussion(answer, console)
             return OK
+        case "orders":
+            given = {"numbers": arguments.numbers, "refresh": arguments.refresh}
+            answer = await _ask(config, "orders", **given)
+            if arguments.json:
+                _print_json(answer)
+            else:
+                show_orders(answer, console)
+            return FAILED if answer["unknown"] else OK
         case "backfill":
             return await _backfill(config, arguments, console)
         case action:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from mailbridge.checkup.finding import Finding, State
 
-__all__ = ["show_check", "show_discussion", "show_status"]
+__all__ = ["show_check", "show_discussion", "show_orders", "show_status"]
 
 Answer = Mapping[str, Any]
 
@@ -245,6 +245,56 @@ def show_discussion(answer: Answer, console: Console) -> None:
             for e in answer["events"]
         ),
     )
+
+
+def show_orders(answer: Answer, console: Console) -> None:
+    """Orders as last read: state, lines, parcels, money, and the discussions about them."""
+    for order in answer["orders"]:
+        stage = _plain(order["stage"])
+        _title(console, f"{order['number']} ({order['account']})")
+        facts = _grid(18)
+        money = f"{order['total']} EUR, shipping {order['shipping']} EUR"
+        for name, value in (
+            ("state", f"{stage} ({order['state']})"),
+            ("ordered", _moment(order["ordered_at"])),
+            ("promised", _joined(*_promises(order))),
+            ("total", money),
+            ("refunded", f"{order['refunded']} EUR" if order["refunds"] else "nothing"),
+            ("last read", _moment(order["read_at"])),
+        ):
+            facts.add_row(Text(name), Text(value))
+        for line in order["lines"]:
+            about = _joined(
+                line["reference"],
+                f"{line['price']} EUR",
+                _plain(line["stage"]),
+                "claimed" if line["has_claim"] else "",
+            )
+            facts.add_row(Text("line"), Text(f"{line['quantity']} x {line['name']}\n{about}"))
+        for parcel in order["parcels"]:
+            about = _joined(parcel["number"], parcel["carrier"], parcel["status"], parcel["url"])
+            facts.add_row(Text("parcel"), Text(about))
+        for one in order["discussions"]:
+            about = _joined(
+                one["discussion"],
+                _plain(one["kind"]),
+                one["status"],
+                f"to be answered by {_moment(one['answer_due'])}" if one["answer_due"] else "",
+            )
+            colour = "bold red" if one["urgency"] == "overdue" else ""
+            facts.add_row(Text("discussion"), Text(about, colour))
+        _show(console, facts)
+    for number in answer["unknown"]:
+        _line(console)
+        _line(console, f"{number}: not known; --refresh asks the marketplace", "yellow")
+    if not answer["orders"] and not answer["unknown"]:
+        _line(console, "no open discussion is about an order")
+
+
+def _promises(order: Answer) -> Iterable[str]:
+    for word, key in (("to be shipped by", "ship_by"), ("delivered by", "deliver_by")):
+        if order[key]:
+            yield f"{word} {_moment(order[key])}"
 
 
 def _state(state: str, reason: str) -> str:

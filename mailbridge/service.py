@@ -111,6 +111,11 @@ async def perform(
                 return await operations.status()
             case "show":
                 return await operations.show(arguments["discussion"])
+            case "orders":
+                numbers = [str(number) for number in arguments.get("numbers", ())]
+                return await operations.orders(
+                    numbers, refresh=bool(arguments.get("refresh", False))
+                )
             case "pause":
                 return await operations.pause(arguments["account"], arguments.get("why", ""))
             case "resume":

@@ -27,6 +27,7 @@ COMMANDS = (
     "check",
     "status",
     "show",
+    "orders",
     "pause",
     "resume",
     "release",
@@ -235,6 +236,17 @@ async def test_a_day_without_a_daemon(desk: Desk) -> None:
         told = await mailbridge(*here, "show", "CD-NOTHERE")
         assert (told.code, told.out) == (FAILED, "")
         assert "no discussion 'CD-NOTHERE'" in told.err
+
+        told = await mailbridge(*here, "orders", "--json")
+        (order,) = told.json["orders"]
+        assert (told.code, order["number"]) == (OK, claim.order_number)
+        told = await mailbridge(*here, "orders", order["number"], "--refresh")
+        assert (told.code, f"{order['number']} (shop)" in told.out) == (OK, True), told
+        assert short in told.out and "to be answered by" in told.flat
+        assert claim.customer.last_name not in told.out
+        assert max(map(len, told.out.splitlines())) <= 80
+        told = await mailbridge(*here, "orders", "NOPE")
+        assert (told.code, "NOPE: not known" in told.out) == (FAILED, True)
 
         told = await mailbridge(*here, "pause", "shop", "--why", "stock [taking]", "--json")
         assert (told.code, told.json) == (OK, {"account": "shop", "paused": True})

@@ -20,6 +20,7 @@ from mailbridge.bridge.intake import Intake, Watched
 from mailbridge.bridge.judging import Judging
 from mailbridge.bridge.money import MoneyFlow
 from mailbridge.bridge.obeying import Obeying
+from mailbridge.bridge.orders import Orders
 from mailbridge.bridge.proving import Proving
 from mailbridge.bridge.receipts import Receipts
 from mailbridge.bridge.sweep import Sweep, SweepKind, SweepResult
@@ -40,6 +41,7 @@ class AccountBridge:
             raise ValueError("no channel for this marketplace's way of replying")
         self.ctx = ctx
         self.sweep = Sweep(ctx)
+        self.orders = Orders(ctx, self.sweep)
         self.filing = Filing(ctx)
         self.flagging = Flagging(ctx)
         self.obeying = Obeying(ctx)
@@ -65,6 +67,7 @@ class AccountBridge:
             await adopt(ctx, session)
             if sweep is not None:
                 result = await self.sweep.run(sweep)
+                await self.orders.run(sweep)
             await self.filing.run(session)
             for watched in await self.intake.watched(session):
                 await self.intake.scan(session, watched)
@@ -128,6 +131,7 @@ class AccountBridge:
                 if now or last is None or ctx.clock() - last >= interval:
                     last = ctx.clock()
                     await self.sweep.run(kind)
+                    await self.orders.run(kind)
                 due.append(last + interval)
                 alive()
             await self._pause(ctx.bells.sweep, min(due))

@@ -16,6 +16,7 @@ from typing import Any
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.deadlines import Wait, waits
+from mailbridge.bridge.overview import orders_of
 from mailbridge.bridge.probe import file_probe, read_proof
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.domain.deadline import Urgency
@@ -26,6 +27,7 @@ from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.lease import Lease
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
+from mailbridge.marketplace.port import MarketplaceError
 
 __all__ = ["OperationRefused", "Operations"]
 
@@ -178,6 +180,21 @@ class Operations:
                 for e in events
             ],
         }
+
+    async def orders(self, numbers: list[str], *, refresh: bool = False) -> Answer:
+        """Orders as last read, those of open discussions if none is named; `refresh` asks the
+        marketplace first. Numbers that no account knows are in `unknown`."""
+        shown: list[Answer] = []
+        for bridge in self._accounts.values():
+            left = [n for n in numbers if n not in {o["number"] for o in shown}]
+            if numbers and not left:
+                break
+            try:
+                shown += await orders_of(bridge, left, refresh=refresh)
+            except MarketplaceError as error:
+                raise OperationRefused(f"account {bridge.ctx.name}: {error}") from None
+        known = {order["number"] for order in shown}
+        return {"orders": shown, "unknown": [n for n in numbers if n not in known]}
 
     async def pause(self, account: str, why: str = "") -> Answer:
         """Stop sending and obeying for an account; threads are still filed."""

@@ -150,7 +150,7 @@ class Renderer:
             return None
         order = ORDER.validate_json(seen.data)
         discussion.card_shown = Showing.of(order).to_json()
-        discussion.card_filed_at = tx.now
+        discussion.card_true_at = tx.now
         return order
 
     def _done(

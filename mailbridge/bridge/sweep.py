@@ -103,16 +103,14 @@ class Sweep:
         async with ctx.read() as tx:
             last = await tx.discussions.seen_until(kind)
             first_run = await tx.discussions.seen_until(SweepKind.FULL) is None
-            begun_with = (await tx.account()).adopted_at or begun
         window = self._window(kind, begun, last, first_run, since)
         listing = await ctx.marketplace.discussions(window)
         if kind is SweepKind.FULL:
             listing = await self._with_known_open(listing)
-        reach = since or ctx.config.sweeps.since or timedelta(0)
         result = await self.take(
             listing,
             backfill=first_run or since is not None,
-            closed_after=begun_with - reach,
+            closed_after=await self.horizon(since),
             progress=progress,
         )
         if "" not in listing.faults:
@@ -129,6 +127,13 @@ class Sweep:
             faults=result.faults,
         )
         return result
+
+    async def horizon(self, since: timedelta | None = None) -> datetime:
+        """What was closed before then, and never seen open, is history nobody asked for."""
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            begun_with = (await tx.account()).adopted_at or tx.now
+        return begun_with - (since or ctx.config.sweeps.since or timedelta(0))
 
     def _window(
         self,

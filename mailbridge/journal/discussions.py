@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.discussion import AuthorKind, Status
@@ -171,9 +171,71 @@ class Discussions:
 
     async def put_order(self, number: str, data: str, fetched_at: datetime) -> None:
         """Remember an order as just read."""
-        await self._session.merge(
-            OrderRow(account=self._account, number=number, data=data, fetched_at=fetched_at)
+        row = await self.order(number)
+        if row is None:
+            row = OrderRow(account=self._account, number=number, data="")
+            self._session.add(row)
+        if row.data != data:
+            row.data, row.changed_at = data, fetched_at
+        row.fetched_at = fetched_at
+
+    async def of_orders(self, numbers: Collection[str]) -> dict[str, list[DiscussionRow]]:
+        """The discussions about these orders, oldest first; orders without any are left out."""
+        found: dict[str, list[DiscussionRow]] = {}
+        for chunk in _chunks(numbers):
+            query = (
+                select(DiscussionRow)
+                .where(
+                    DiscussionRow.account == self._account, DiscussionRow.order_number.in_(chunk)
+                )
+                .order_by(DiscussionRow.created_at)
+            )
+            for row in await self._session.scalars(query):
+                found.setdefault(row.order_number or "", []).append(row)
+        return found
+
+    async def with_stale_card(self, settled: datetime, old: datetime) -> list[DiscussionRow]:
+        """Open discussions whose order was read otherwise since their newest card was made: it
+        has stayed so since `settled`, or the card was last true at `old`, or earlier."""
+        query = (
+            select(DiscussionRow)
+            .join(
+                OrderRow,
+                and_(
+                    OrderRow.account == DiscussionRow.account,
+                    OrderRow.number == DiscussionRow.order_number,
+                ),
+            )
+            .where(
+                DiscussionRow.account == self._account,
+                DiscussionRow.status != Status.CLOSED,
+                DiscussionRow.card_shown != "",
+                OrderRow.changed_at > DiscussionRow.card_true_at,
+                or_(OrderRow.changed_at <= settled, DiscussionRow.card_true_at <= old),
+            )
         )
+        return list(await self._session.scalars(query))
+
+    async def stale_orders(self, read_before: datetime) -> list[str]:
+        """Numbers of the orders of open discussions that were last read before then, or never."""
+        query = (
+            select(DiscussionRow.order_number)
+            .outerjoin(
+                OrderRow,
+                and_(
+                    OrderRow.account == DiscussionRow.account,
+                    OrderRow.number == DiscussionRow.order_number,
+                ),
+            )
+            .where(
+                DiscussionRow.account == self._account,
+                DiscussionRow.status != Status.CLOSED,
+                DiscussionRow.order_number.is_not(None),
+                or_(OrderRow.fetched_at.is_(None), OrderRow.fetched_at < read_before),
+            )
+            .distinct()
+        )
+        return sorted(number for number in await self._session.scalars(query) if number)
 
     async def seen_until(self, kind: str) -> datetime | None:
         """Until when this kind of sweep has seen everything."""

@@ -98,6 +98,19 @@ class Filings:
         )
         return await self._session.scalar(query)
 
+    async def of_thread(self, discussion: str, keys: str) -> list[FilingRow]:
+        """Those of a thread whose key begins so, in whatever state, oldest first."""
+        query = (
+            select(FilingRow)
+            .where(
+                FilingRow.account == self._account,
+                FilingRow.discussion == discussion,
+                FilingRow.key.startswith(keys, autoescape=True),
+            )
+            .order_by(FilingRow.id)
+        )
+        return list(await self._session.scalars(query))
+
     async def notices_since(self, discussion: str, since: datetime) -> int:
         """How many notices that ask for a person's eye this discussion got."""
         query = select(func.count()).where(

@@ -154,8 +154,8 @@ class DiscussionRow(Base):
     """The reply that asked to reopen it, while that is still to be done."""
     card_shown: Mapped[str] = mapped_column(default="")
     """What the newest card in the thread said of its order (JSON of `order.Showing`, pruned)."""
-    card_filed_at: Mapped[datetime | None]
-    """When that card was put into words."""
+    card_true_at: Mapped[datetime | None]
+    """When that card was last known to be true."""
     settled_at: Mapped[datetime | None]
     """When it was seen closed, or something was said in it since; retention counts from here."""
     pruned_at: Mapped[datetime | None]
@@ -479,8 +479,8 @@ class OrderRow(Base):
     number: Mapped[str] = mapped_column(String(64), primary_key=True)
     data: Mapped[str]
     fetched_at: Mapped[datetime]
-    claim_sought_at: Mapped[datetime | None]
-    """When its claim was last asked for, because no listed discussion showed it."""
+    changed_at: Mapped[datetime | None]
+    """When it was last read otherwise than the time before."""
 
 
 class EventRow(Base):

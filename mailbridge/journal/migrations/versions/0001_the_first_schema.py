@@ -156,7 +156,7 @@ def upgrade() -> None:
         sa.Column("mark_read", sa.Boolean(), nullable=False),
         sa.Column("reopen_for", sa.Text(), nullable=True),
         sa.Column("card_shown", sa.Text(), nullable=False),
-        sa.Column("card_filed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("card_true_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "id"),
@@ -313,7 +313,7 @@ def upgrade() -> None:
         sa.Column("number", sa.String(length=64), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("fetched_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("claim_sought_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account", "number"),
     )
     op.create_table(
