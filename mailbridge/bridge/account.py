@@ -10,7 +10,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 from mailbridge.bridge.adoption import adopt
-from mailbridge.bridge.channel import RelayMail
+from mailbridge.bridge.channel import ApiMessage, Channel, RelayMail
 from mailbridge.bridge.closing import Closing
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.dispatch import Dispatch
@@ -24,7 +24,6 @@ from mailbridge.bridge.orders import Orders
 from mailbridge.bridge.proving import Proving
 from mailbridge.bridge.receipts import Receipts
 from mailbridge.bridge.sweep import Sweep, SweepKind, SweepResult
-from mailbridge.marketplace.port import ReplyChannel
 from mailbridge.ops.supervisor import Alive, Part
 
 __all__ = ["AccountBridge"]
@@ -37,8 +36,6 @@ class AccountBridge:
     """All flows of one account."""
 
     def __init__(self, ctx: Context) -> None:
-        if ctx.marketplace.capabilities.reply_channel is not ReplyChannel.RELAY_MAIL:
-            raise ValueError("no channel for this marketplace's way of replying")
         self.ctx = ctx
         self.sweep = Sweep(ctx)
         self.orders = Orders(ctx, self.sweep)
@@ -47,7 +44,7 @@ class AccountBridge:
         self.obeying = Obeying(ctx)
         self.judging = Judging(ctx, self.obeying)
         self.intake = Intake(ctx, self.judging)
-        self.dispatch = Dispatch(ctx, RelayMail(ctx), self.sweep)
+        self.dispatch = Dispatch(ctx, _channel(ctx), self.sweep)
         self.money = MoneyFlow(ctx)
         self.proving = Proving(ctx)
         self.closing = Closing(ctx, self.sweep)
@@ -209,3 +206,9 @@ class AccountBridge:
                 await bell.wait()
         except TimeoutError:
             pass
+
+
+def _channel(ctx: Context) -> Channel:
+    """How replies travel at this marketplace."""
+    messaging = ctx.marketplace.messaging
+    return RelayMail(ctx) if messaging is None else ApiMessage(ctx, messaging)

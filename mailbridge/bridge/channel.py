@@ -12,13 +12,18 @@ from typing import Protocol
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.uptake import note_address
+from mailbridge.domain.discussion import AuthorKind
 from mailbridge.domain.lease import Lease, LeaseState
 from mailbridge.domain.notice import HoldReason
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.mail.outgoing import CustomerMail, customer_mail
-from mailbridge.mail.port import SubmissionOutcome
+from mailbridge.mail.port import Accepted, Deferred, Refused, SubmissionOutcome, Uncertain
 from mailbridge.marketplace.port import (
     ContractError,
+    CredentialsError,
+    File,
+    MarketplaceError,
+    Messaging,
     NotAuthorizedError,
     RefusedError,
     RelayAnswer,
@@ -26,7 +31,10 @@ from mailbridge.marketplace.port import (
     TransientError,
 )
 
-__all__ = ["Blocked", "Channel", "Later", "Parcel", "Ready", "RelayMail"]
+__all__ = ["ApiMessage", "Blocked", "Channel", "Later", "Parcel", "Ready", "RelayMail"]
+
+_SEEN_AT_ONCE = 20
+"""The newest messages that are marked as read after an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class Parcel:
     address: str
     message_id: str
     text: str
+    recipient: AuthorKind = AuthorKind.CUSTOMER
     attachments: tuple[tuple[str, str, bytes], ...] = ()
 
 
@@ -72,6 +81,45 @@ class Channel(Protocol):
     async def send(self, parcel: Parcel) -> SubmissionOutcome:
         """Hand it over once; never raises for what the other side did, never repeats."""
         ...
+
+
+class ApiMessage:
+    """A message that the marketplace's own interface takes."""
+
+    def __init__(self, ctx: Context, messaging: Messaging) -> None:
+        self._ctx = ctx
+        self._messaging = messaging
+
+    async def ready(self, discussion: DiscussionRow) -> Ready | Blocked | Later:
+        """Always: there is no address that could expire."""
+        return Ready("")
+
+    async def send(self, parcel: Parcel) -> SubmissionOutcome:
+        """Post it once. An answer that cannot be read may follow a message that was taken."""
+        files = [File(*attachment) for attachment in parcel.attachments]
+        discussion = parcel.discussion.id
+        try:
+            ident = await self._messaging.send(discussion, parcel.text, files, to=parcel.recipient)
+        except TransientError as error:
+            return Uncertain(str(error)) if error.sent else Deferred(0, str(error))
+        except CredentialsError as error:
+            return Deferred(0, str(error))
+        except (RefusedError, NotAuthorizedError) as error:
+            return Refused(0, str(error))
+        except MarketplaceError as error:
+            return Uncertain(str(error))
+        await self._mark_seen(parcel.discussion)
+        return Accepted("", ident)
+
+    async def _mark_seen(self, discussion: DiscussionRow) -> None:
+        """What was answered has been read; a courtesy to colleagues on the seller's web page."""
+        async with self._ctx.read() as tx:
+            messages = await tx.discussions.messages(discussion.id)
+        idents = [m.ident for m in messages if m.ident and m.author_kind != AuthorKind.SELLER]
+        try:
+            await self._messaging.mark_seen(idents[-_SEEN_AT_ONCE:])
+        except MarketplaceError as error:
+            self._ctx.log.info("messages not marked as read", error=str(error))
 
 
 class RelayMail:

@@ -14,6 +14,7 @@ from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import add_outcome, queue_notice
 from mailbridge.bridge.sweep import Sweep
 from mailbridge.domain.delivery import MACHINE, DeliveryEvent, DeliveryState
+from mailbridge.domain.discussion import AuthorKind
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.journal.tables import CopyRow, DeliveryRow, DiscussionRow
 from mailbridge.journal.transaction import Transaction
@@ -96,6 +97,7 @@ class Dispatch:
             address=address,
             message_id=row.message_id,
             text=row.text,
+            recipient=AuthorKind(row.recipient),
             attachments=tuple((f.name, f.content_type, f.data) for f in files),
         )
         await self._settle(row, await self._channel.send(parcel))
@@ -185,8 +187,9 @@ class Dispatch:
             if delivery is None or delivery.state != DeliveryState.SUBMITTING:
                 return
             match outcome:
-                case Accepted(reply):
+                case Accepted(reply, ident):
                     _move(tx, delivery, DeliveryEvent.ACCEPTED)
+                    delivery.remote_id = ident[:100]
                     delivery.submitted_at, delivery.reply_text = tx.now, reply[:300]
                 case Deferred(code, reply):
                     _move(tx, delivery, DeliveryEvent.DEFERRED, str(code))

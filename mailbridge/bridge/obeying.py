@@ -19,7 +19,7 @@ from mailbridge.domain.closing import ClosingEvent, ClosingState
 from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.delivery import MACHINE as DELIVERY
 from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
-from mailbridge.domain.discussion import Status
+from mailbridge.domain.discussion import AuthorKind, Status
 from mailbridge.domain.intake import MACHINE as INTAKE
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
@@ -150,6 +150,7 @@ class Obeying:
             number=0,
             state=DeliveryState.PLANNED,
             message_id=ctx.identity.customer_id(reply.id),
+            recipient=await self._recipient(tx, reply),
             text=text,
             text_hash=text_hash(text),
             after_money=after_money,
@@ -158,6 +159,17 @@ class Obeying:
         )
         tx.deliveries.add(row)
         tx.note("dispatch planned", discussion=discussion.id, subject=reply.id)
+
+    async def _recipient(self, tx: Transaction, reply: ReplyRow) -> AuthorKind:
+        """Whom the answered mail is from: its writer is answered, whether customer or the
+        marketplace's own staff."""
+        answered = await tx.filings.by_mail(reply.answers) if reply.answers else None
+        if answered is None or answered.notice is not None:
+            return AuthorKind.CUSTOMER
+        key = answered.key.removeprefix("message:")
+        message = await tx.discussions.message(reply.discussion, key)
+        by_staff = message is not None and message.author_kind == AuthorKind.OPERATOR
+        return AuthorKind.OPERATOR if by_staff else AuthorKind.CUSTOMER
 
     async def _replace_held(self, tx: Transaction, reply: ReplyRow) -> None:
         """A reply with new text takes the place of what is still held of its writer's."""
@@ -281,6 +293,7 @@ class Obeying:
                 number=number,
                 state=DeliveryState.PLANNED,
                 message_id=self._ctx.identity.customer_id(f"{last.reply}.{number}"),
+                recipient=last.recipient,
                 text=last.text,
                 text_hash=last.text_hash,
                 after_reading=True,

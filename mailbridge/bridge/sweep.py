@@ -290,7 +290,12 @@ class Sweep:
         return {
             owner: [
                 Dispatched(
-                    d.id, d.text_hash, d.first_tried_at or d.created_at, d.text, d.address or ""
+                    id=d.id,
+                    text_hash=d.text_hash,
+                    tried_at=d.first_tried_at or d.created_at,
+                    text=d.text,
+                    ident=d.remote_id,
+                    address=d.address or "",
                 )
                 for d in sorted(
                     (d for i in ids for d in by_discussion.get(i, ())),

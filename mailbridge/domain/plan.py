@@ -59,6 +59,8 @@ class Dispatched:
     tried_at: datetime
     text: str = ""
     """Empty once pruned."""
+    ident: str = ""
+    """The message's id, where the marketplace gave one when it took the reply."""
     address: str = ""
     """Where it went; empty once pruned."""
 
@@ -174,6 +176,8 @@ def _ours(message: Message, digest: str, dispatched: Sequence[Dispatched]) -> Di
     # A customer who answers "Merci" to our "Merci" is still a customer, whatever the texts.
     if message.author.kind is AuthorKind.CUSTOMER:
         return None
+    if message.ident and (named := [d for d in dispatched if d.ident == message.ident]):
+        return named[0]
     possible = [d for d in dispatched if message.sent_at >= d.tried_at - _SKEW]
     for candidate in possible:
         if candidate.text_hash == digest:

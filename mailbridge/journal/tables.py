@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from mailbridge.domain.discussion import AuthorKind
+
 __all__ = [
     "AccountRow",
     "AttachmentRow",
@@ -363,6 +365,10 @@ class DeliveryRow(Base):
     renewed: Mapped[bool] = mapped_column(default=False)
     after_reading: Mapped[bool] = mapped_column(default=False)
     """A resend: the discussions that share the address are read once more before it goes."""
+    recipient: Mapped[str] = mapped_column(String(20), default=AuthorKind.CUSTOMER)
+    """Whom it is for, where the marketplace takes replies itself: `AuthorKind`."""
+    remote_id: Mapped[str] = mapped_column(String(100), default="")
+    """The message's id, where the marketplace took it and named one."""
     after_money: Mapped[bool] = mapped_column(default=False)
     """It announces a refund, and leaves only once that is proven."""
     due_at: Mapped[datetime]

@@ -211,9 +211,13 @@ class Mailbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The server took responsibility: a 2xx after the final dot. `reply` is its text."""
+    """The server took responsibility: a 2xx after the final dot. `reply` is its text.
+
+    `ident` is the message's own id where the marketplace itself took it and said so.
+    """
 
     reply: str
+    ident: str = ""
 
 
 @dataclass(frozen=True, slots=True)

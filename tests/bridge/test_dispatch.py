@@ -176,6 +176,7 @@ async def test_a_resend_that_is_called_off_ends_the_close_as_well(tmp_path: Path
         assert shop.sent == []
         assert await shop.states(discussion) == {
             "replies": ["settled"] * 3,
+            "money": [],
             "deliveries": ["resent", "cancelled"],
             "closings": ["withdrawn"],
         }
@@ -200,6 +201,7 @@ async def test_a_resend_that_gives_way_to_new_words_ends_the_close_as_well(
         assert shop.sent == ["Bonjour, il arrive demain."]
         assert await shop.states(discussion) == {
             "replies": ["settled"] * 3,
+            "money": [],
             "deliveries": ["resent", "cancelled", "recorded"],
             "closings": ["withdrawn"],
         }

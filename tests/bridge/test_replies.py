@@ -37,6 +37,7 @@ async def test_a_reply_reaches_the_customer_and_the_thread_says_so(tmp_path: Pat
         assert discussion.seller_texts == [ANSWER]
         assert await shop.states(discussion) == {
             "replies": ["settled"],
+            "money": [],
             "deliveries": ["recorded"],
             "closings": [],
         }

@@ -108,6 +108,8 @@ def upgrade() -> None:
         sa.Column("attempts", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("renewed", sa.Boolean(), nullable=False),
         sa.Column("after_reading", sa.Boolean(), nullable=False),
+        sa.Column("recipient", sa.String(length=20), nullable=False),
+        sa.Column("remote_id", sa.String(length=100), nullable=False),
         sa.Column("after_money", sa.Boolean(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
