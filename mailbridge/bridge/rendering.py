@@ -27,6 +27,18 @@ from mailbridge.mail.rendering import TemplateBroken
 __all__ = ["RenderFault", "Rendered", "Renderer"]
 
 
+_WITH_CARD = frozenset(
+    {
+        DoneKind.ORDER_CHANGED,
+        DoneKind.REFUNDED,
+        DoneKind.ORDER_CANCELLED,
+        DoneKind.GESTURE_GIVEN,
+        DoneKind.SAME_MONEY,
+    }
+)
+"""What is told together with the order as it stands after it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A mail ready to be filed; `row` is the filing's number, `date` its Date header."""
@@ -128,8 +140,8 @@ class Renderer:
         date = next_date(tx.now, tx.now, discussion.last_date)
         thread = await self._thread(tx, discussion, date)
         reply = await tx.replies.get(row.reply) if row.reply else None
-        changed = any(done.kind is DoneKind.ORDER_CHANGED for done in notice.done)
-        order = await self._order(tx, discussion) if changed else None
+        with_card = any(done.kind in _WITH_CARD for done in notice.done)
+        order = await self._order(tx, discussion) if with_card else None
         composed = ctx.composer.notice_mail(
             thread,
             notice,

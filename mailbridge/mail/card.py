@@ -33,6 +33,7 @@ class CardLine:
     reference: str
     price: Decimal
     unit_price: Decimal
+    condition: str
     state: str
     ship_by: datetime | None
     deliver_by: datetime | None
@@ -115,6 +116,7 @@ def _line(line: OrderLine) -> CardLine:
         reference=_shown(line.reference, 60),
         price=line.price,
         unit_price=line.unit_price,
+        condition=_shown(line.condition, 40),
         state=_shown(line.state, 60),
         ship_by=None if line.stage in _NO_LINE_TO_SHIP else line.ship_by,
         deliver_by=line.deliver_by,

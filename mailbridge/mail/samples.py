@@ -13,7 +13,7 @@ from decimal import Decimal
 from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
 from mailbridge.domain.money import Obstacle
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
-from mailbridge.domain.order import Order, OrderLine, Parcel, Voucher
+from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, Parcel, Voucher
 from mailbridge.domain.thread import Thread
 from mailbridge.mail.compose import Composer
 from mailbridge.mail.rendering import TemplateBroken
@@ -61,6 +61,7 @@ SAMPLE_MESSAGE = Message(
 SAMPLE_ORDER = Order(
     number="2611201A8ZQ4",
     state="Shipped",
+    stage=OrderStage.SHIPPED,
     created_at=_NOON - timedelta(days=6),
     customer_name="Marie Dupré",
     lines=(
@@ -71,6 +72,8 @@ SAMPLE_ORDER = Order(
             quantity=2,
             unit_price=Decimal("12.45"),
             state="ShippedBySeller",
+            stage=LineStage.SHIPPED,
+            condition="New",
             has_claim=True,
         ),
         OrderLine(
@@ -80,6 +83,8 @@ SAMPLE_ORDER = Order(
             quantity=1,
             unit_price=Decimal("9.90"),
             state="RefundedAfterShipping",
+            stage=LineStage.REFUNDED,
+            condition="Refurbished",
         ),
     ),
     parcels=(

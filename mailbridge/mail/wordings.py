@@ -43,6 +43,11 @@ _MONTHS = {
     ),
 }  # fmt: skip
 
+_WEEKDAYS = {
+    "fr": ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche"),
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+}
+
 # A command named in our own words: “!clos”. No blank of any kind stands between sign and quote
 # mark, because clients were seen to make plain blanks of no-break ones and then wrap there.
 _NAMED = re.compile(r"“[!#][^\s”]+”")
@@ -137,6 +142,7 @@ class Wording:
         return {
             "day": self.day,
             "moment": self.moment,
+            "deadline": self.deadline,
             "when": self.when,
             "money": self.money,
             "euros": self.euros,
@@ -157,6 +163,11 @@ class Wording:
         """`21 novembre 2026 à 10:02`, `21 November 2026 at 10:02`."""
         clock = f"{moment.astimezone(self._zone):%H:%M}"
         return f"{self.day(moment)} {'à' if self.language == 'fr' else 'at'}{_NBSP}{clock}"
+
+    def deadline(self, moment: datetime) -> str:
+        """`lundi 23 novembre 2026 à 10:02`: a moment by which something is to be done."""
+        weekday = _WEEKDAYS[self.language][moment.astimezone(self._zone).weekday()]
+        return f"{weekday} {self.moment(moment)}"
 
     def when(self, fact: object) -> str:
         """A fact that tells a time: ISO 8601 with a zone is put into words, words stay."""

@@ -51,7 +51,7 @@ async def test_a_question_has_a_working_day(tmp_path: Path) -> None:
         await shop.later(hours=10)
         assert await flags(shop, question) == [True]
         (mail,) = await shop.thread(question)
-        assert "À répondre avant le 23\u00a0novembre 2026 à\u00a017:00" in mail.text
+        assert "À répondre avant le lundi 23\u00a0novembre 2026 à\u00a017:00" in mail.text
 
 
 async def test_the_flag_is_on_the_newest_words_of_the_customer(tmp_path: Path) -> None:

@@ -166,6 +166,20 @@ async def test_money_given_back_elsewhere_is_shown(tmp_path: Path) -> None:
         assert "4,50\u00a0€" in text and "retard de livraison" in text
 
 
+async def test_a_receipt_for_money_shows_the_order_after_it(tmp_path: Path) -> None:
+    limits = {"enabled": True, "most": 50, "most_per_order": 50, "most_per_day": 50}
+    async with open_shop(tmp_path, config={"money": {**limits, "confirm_above": 50}}) as shop:
+        claim = shop.world.cast.claim()
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(claim), "!geste 4,50 € retard")
+        await shop.later(minutes=2)
+        receipt = await shop.notice("receipt")
+        assert "Déjà remboursé : 4,50\u00a0€" in receipt.text.replace("\u00a0:", " :")
+        # Nobody has to be told the same twice.
+        await shop.later(hours=8)
+        assert await cards(shop) == []
+
+
 async def test_the_operator_sees_and_refreshes_orders(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         claim = shop.world.cast.claim()

@@ -21,6 +21,7 @@ from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind
 from mailbridge.domain.identity import Identity
 from mailbridge.domain.notice import MONEY_REASONS, Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import Order
+from mailbridge.domain.showing import Topic
 from mailbridge.mail.card import web_link
 from mailbridge.mail.compose import Composed, Composer, SellerPages
 from mailbridge.mail.frame import Frame, FramePart
@@ -223,6 +224,7 @@ def states(name: str, language: str = "fr") -> list[str]:
 TABLES = {
     "order_states": "OrderStateEnum",
     "line_states": "AcceptationStateEnum",
+    "conditions": "ProductConditionEnum",
     "parcel_states": "ParcelStatus",
     "claim_types": "ClaimType",
     "sources": "VoucherSourceActor",
@@ -264,12 +266,64 @@ def test_no_state_is_left_in_the_services_words(table: str) -> None:
                 order = replace(order, state=state)
             case "line_states":
                 order = replace(order, lines=(replace(order.lines[0], state=state),))
+            case "conditions":
+                order = replace(order, lines=(replace(order.lines[0], condition=state),))
             case "parcel_states":
                 order = replace(order, parcels=(replace(order.parcels[0], status=state),))
             case _:
                 pass
         shown = card_of(order, claim_type=claim)
         assert not re.search(rf"\b{re.escape(state)}\b", shown), state
+
+
+def test_until_when_an_answer_is_due_is_said_with_the_day() -> None:
+    due = datetime(2026, 11, 23, 11, 2, tzinfo=UTC)
+    for language, words in (
+        ("fr", "À répondre avant le lundi 23 novembre 2026 à 12:02"),
+        ("en", "To be answered by Monday 23 November 2026 at 12:02"),
+    ):
+        for answer_by, there in ((due, True), (None, False)):
+            made = composer(language).message_mail(
+                SAMPLE_THREAD, SAMPLE_MESSAGE, key="1", date=NOW, answer_by=answer_by
+            )
+            for look in looks(made):
+                flat = re.sub(r"\s+", " ", look.replace(NBSP, " "))
+                assert (words in flat) is there
+
+
+TOPICS = {
+    "fr": {
+        Topic.STATE: "l'état de la commande",
+        Topic.LINES: "l'état d'un article",
+        Topic.PARCELS: "le suivi des colis",
+        Topic.REFUNDS: "les remboursements",
+    },
+    "en": {
+        Topic.STATE: "the state of the order",
+        Topic.LINES: "the state of an item",
+        Topic.PARCELS: "the parcels",
+        Topic.REFUNDS: "the refunds",
+    },
+}
+
+
+@pytest.mark.parametrize("language", TOPICS)
+@pytest.mark.parametrize("topic", Topic)
+def test_a_changed_order_is_shown_whole_below_what_changed(language: str, topic: Topic) -> None:
+    changed = Done(DoneKind.ORDER_CHANGED, {"topics": topic})
+    made = composer(language).notice_mail(
+        SAMPLE_THREAD,
+        Notice(NoticeKind.NEWS, done=(changed,)),
+        key="order:1",
+        date=NOW,
+        order=SAMPLE_ORDER,
+    )
+    assert made.problem is None
+    assert_holds_no_command(made)
+    for look in looks(made):
+        assert "8R41233456789" in look
+        flat = re.sub(r"\s+", " ", look)
+        assert [t for t, words in TOPICS[language].items() if words in flat] == [topic]
 
 
 def test_an_unknown_state_is_shown_as_it_came() -> None:
