@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.rendering import Rendered, Renderer, RenderFault
+from mailbridge.bridge.rendering import Files, Rendered, Renderer, RenderFault
 from mailbridge.domain.filing import MACHINE, FilingEvent, FilingState
 from mailbridge.journal.tables import DiscussionRow, FilingRow
 from mailbridge.journal.transaction import Transaction
@@ -165,27 +165,37 @@ class Filing:
         by_folder: dict[str, list[FilingRow]] = defaultdict(list)
         async with self._ctx.read() as tx:
             threads = await tx.discussions.many({r.discussion for r in rows})
+        files = await self._renderer.fetch_files(rows)
+        waiting = [r for r in rows if self._ctx.marketplace.messaging and r.id not in files]
+        if waiting:
+            await self._put_off(waiting)
         for row in rows:
-            by_folder[threads[row.discussion].wanted_folder].append(row)
+            if row not in waiting:
+                by_folder[threads[row.discussion].wanted_folder].append(row)
         filed = 0
         for folder, group in by_folder.items():
             await session.ensure_folder(folder)
             state = await session.state(folder)
-            mails = await self._begin(folder, state.uidvalidity, state.uidnext, group)
+            mails = await self._begin(folder, state.uidvalidity, state.uidnext, group, files)
             if mails:
                 batch = _Batch(folder, state.uidvalidity, state.uidnext, mails)
                 filed += await self._append(session, batch)
         return filed
 
     async def _begin(
-        self, folder: str, uidvalidity: int, uidnext: int, rows: Sequence[FilingRow]
+        self,
+        folder: str,
+        uidvalidity: int,
+        uidnext: int,
+        rows: Sequence[FilingRow],
+        files: Files,
     ) -> list[Rendered]:
         """Put the mails into words and say in the journal that they are about to be written."""
         ctx = self._ctx
         mails: list[Rendered] = []
         async with ctx.write() as tx:
             planned = await tx.filings.by_ids([r.id for r in rows])
-            gathered = await self._renderer.gather(tx, planned)
+            gathered = await self._renderer.gather(tx, planned, files)
             for row in planned:
                 rendered = await self._renderer.render(tx, row, gathered)
                 if isinstance(rendered, RenderFault):
@@ -196,6 +206,12 @@ class Filing:
                 self._move(tx, row, FilingEvent.BEGIN)
                 mails.append(rendered)
         return mails
+
+    async def _put_off(self, rows: Sequence[FilingRow]) -> None:
+        """Their files cannot be had now; the words wait a little for them."""
+        async with self._ctx.write() as tx:
+            for row in await tx.filings.by_ids([r.id for r in rows]):
+                row.due_at = tx.now + timedelta(minutes=2)
 
     async def _append(self, session: MailboxSession, batch: _Batch) -> int:
         ctx = self._ctx

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.deadlines import Wait, waits
@@ -23,6 +23,13 @@ from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.compose import Composed
 from mailbridge.mail.port import MailToFile
 from mailbridge.mail.rendering import TemplateBroken
+from mailbridge.marketplace.port import (
+    ContractError,
+    File,
+    NotAuthorizedError,
+    RefusedError,
+    TransientError,
+)
 
 __all__ = ["RenderFault", "Rendered", "Renderer"]
 
@@ -60,8 +67,16 @@ class Gathered:
     """What is read at once for a batch of mails, while the batch is rendered."""
 
     waits: Mapping[str, Wait]
+    files: Files
     held: tuple[object, ...]
     """Rows the transaction is to keep: it hands out what somebody still holds."""
+
+
+Files = Mapping[int, tuple[File, ...] | None]
+"""Filing's number -> the files of its message; None where they cannot be had."""
+
+_PATIENCE = timedelta(minutes=15)
+"""How long a message waits for the files it came with."""
 
 
 class Renderer:
@@ -81,11 +96,41 @@ class Renderer:
         try:
             if row.notice is not None:
                 return await self._notice(tx, row, discussion)
-            return await self._message(tx, row, discussion, gathered.waits.get(discussion.id))
+            return await self._message(tx, row, discussion, gathered)
         except (TemplateBroken, ValueError, KeyError) as error:
             return RenderFault(f"{type(error).__name__}: {error}")
 
-    async def gather(self, tx: Transaction, rows: Sequence[FilingRow]) -> Gathered:
+    async def fetch_files(self, rows: Sequence[FilingRow]) -> Files:
+        """Fetch what the messages of a batch came with; a message left out must wait for it.
+
+        A file that cannot be had for long enough is given up: None stands for such a message,
+        and its mail says where the file can be seen.
+        """
+        ctx = self._ctx
+        messaging = ctx.marketplace.messaging
+        if messaging is None:
+            return {}
+        fetched: dict[int, tuple[File, ...] | None] = {}
+        for row in rows:
+            async with ctx.read() as tx:
+                key = row.key.removeprefix("message:")
+                known = await tx.discussions.message(row.discussion, key)
+            if known is None or row.notice is not None or not known.ident or known.files == "[]":
+                fetched[row.id] = ()
+                continue
+            try:
+                files = await messaging.files(row.discussion, known.ident)
+                fetched[row.id] = tuple(files)
+            except TransientError as error:
+                if ctx.clock() - row.created_at >= _PATIENCE:
+                    fetched[row.id] = None
+                ctx.log.warning("files of a message not given", error=str(error))
+            except (RefusedError, NotAuthorizedError, ContractError) as error:
+                fetched[row.id] = None
+                ctx.log.warning("files of a message refused", error=str(error))
+        return fetched
+
+    async def gather(self, tx: Transaction, rows: Sequence[FilingRow], files: Files) -> Gathered:
         """Read at once what these mails are made of; keep the answer while they are rendered.
 
         The transaction hands out what it still holds: without this every mail costs three reads,
@@ -98,10 +143,10 @@ class Renderer:
             await tx.discussions.messages_of(list(threads)),
             await tx.discussions.orders(numbers),
         )
-        return Gathered(await waits(self._ctx, tx, list(threads)), held)
+        return Gathered(await waits(self._ctx, tx, list(threads)), files, held)
 
     async def _message(
-        self, tx: Transaction, row: FilingRow, discussion: DiscussionRow, wait: Wait | None
+        self, tx: Transaction, row: FilingRow, discussion: DiscussionRow, gathered: Gathered
     ) -> Rendered | RenderFault:
         ctx = self._ctx
         key = row.key.removeprefix("message:")
@@ -111,6 +156,8 @@ class Renderer:
         date = next_date(known.sent_at, tx.now, discussion.last_date)
         thread = await self._thread(tx, discussion, date)
         order = await self._order(tx, discussion)
+        wait = gathered.waits.get(discussion.id)
+        files = gathered.files.get(row.id, ())
         asks = known.author_kind != AuthorKind.SELLER
         answer_by = wait.due if wait and asks and known.sent_at >= wait.since else None
         message = Message(
@@ -127,7 +174,9 @@ class Renderer:
             date=date.astimezone(ctx.zone),
             order=order,
             answer_by=answer_by,
-            attachments_missing=not ctx.marketplace.capabilities.incoming_attachments,
+            attachments_missing=files is None
+            or not ctx.marketplace.capabilities.incoming_attachments,
+            files=[(f.name, f.content_type, f.data) for f in files or ()],
             message_id=row.message_id,
         )
         return self._done(tx, row, discussion, composed, date)
@@ -201,5 +250,8 @@ class Renderer:
             relay_address=discussion.relay_address,
             relay_confirmed_at=discussion.relay_confirmed_at,
             claim_type=discussion.claim_type,
+            topic=discussion.topic,
+            escalation=discussion.escalation,
+            sales_channel=discussion.sales_channel,
             twin=twin.short if twin else None,
         )

@@ -6,6 +6,8 @@ move) is left as intents for the flows that do it.
 
 from __future__ import annotations
 
+import json
+
 from pydantic import TypeAdapter
 
 from mailbridge.bridge.context import Context
@@ -55,6 +57,9 @@ class Uptake:
         row.status = listed.status
         row.updated_at, row.closed_at = listed.updated_at, listed.closed_at
         row.claim_type = listed.claim_type or row.claim_type
+        row.topic = clean_line(listed.topic, 80)
+        row.sales_channel = clean_line(listed.sales_channel, 40)
+        await self._escalate(tx, row, clean_line(listed.escalation, 40))
         recorded = 0
         for new in todo.new:
             recorded += await self._add(tx, row, new, backfill)
@@ -82,6 +87,14 @@ class Uptake:
             await queue_notice(self._ctx, tx, row, news, key=f"waiting:{todo.new[-1].key}")
         await tx.flush()
         return recorded
+
+    async def _escalate(self, tx: Transaction, row: DiscussionRow, level: str) -> None:
+        """The marketplace takes the case further: said in the thread, for it shortens the time."""
+        told = bool(await tx.discussions.messages(row.id))
+        if level and level != row.escalation and told:
+            news = Notice(NoticeKind.NEWS, done=(Done(DoneKind.ESCALATED, {"level": level}),))
+            await queue_notice(self._ctx, tx, row, news, key=f"escalated:{level}")
+        row.escalation = level
 
     async def _open(
         self,
@@ -171,6 +184,7 @@ class Uptake:
                 text_hash=new.text_hash,
                 seen_at=tx.now,
                 delivery=new.dispatch,
+                files=json.dumps([clean_line(f.name, 120) for f in message.files]),
             )
         )
         if new.dispatch is not None:

@@ -135,6 +135,7 @@ class DoneKind(StrEnum):
     TEMPLATE_CLOSES = "template_closes"  # title: the close was asked for by the template used
     TWIN = "twin"  # other: the same exchange has another number
     ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
+    ESCALATED = "escalated"  # level: the marketplace takes the case further
     CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion
 
 

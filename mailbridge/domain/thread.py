@@ -80,6 +80,9 @@ class Thread:
     relay_address: str | None = None
     relay_confirmed_at: datetime | None = None
     claim_type: str | None = None
+    topic: str = ""
+    escalation: str = ""
+    sales_channel: str = ""
     twin: str | None = None
     """Short id of the other thread of the same exchange (question turned claim)."""
 

@@ -7,25 +7,18 @@ in columns that retention clears: see `repository` of each topic and docs/journa
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    DateTime,
     ForeignKey,
     Index,
-    Integer,
-    LargeBinary,
     String,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from mailbridge.domain.discussion import AuthorKind
+from mailbridge.journal.base import Base
 
 __all__ = [
     "AccountRow",
@@ -46,38 +39,6 @@ __all__ = [
     "ReplyRow",
     "SweepRow",
 ]
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """An aware datetime in, the same instant in UTC out, on databases with and without zones."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("the journal takes aware times only")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """All tables of the journal."""
-
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own form
-        datetime: UtcTime(),
-        str: Text(),
-        int: BigInteger().with_variant(Integer(), "sqlite"),
-        bool: Boolean(),
-        bytes: LargeBinary(),
-    }
 
 
 class AccountRow(Base):
@@ -136,6 +97,9 @@ class DiscussionRow(Base):
     product_ean: Mapped[str | None]
     product_reference: Mapped[str | None]
     claim_type: Mapped[str | None]
+    topic: Mapped[str] = mapped_column(default="")
+    escalation: Mapped[str] = mapped_column(default="")
+    sales_channel: Mapped[str] = mapped_column(default="")
     relay_address: Mapped[str | None]
     relay_confirmed_at: Mapped[datetime | None]
     relay_status: Mapped[str] = mapped_column(default="")
@@ -183,6 +147,8 @@ class MessageRow(Base):
     edited_at: Mapped[datetime | None]
     delivery: Mapped[int | None]
     """The dispatch of ours that this message is, come back."""
+    files: Mapped[str] = mapped_column(default="[]")
+    """Names of the files it came with (JSON, pruned); they are fetched when it is filed."""
 
 
 class FilingRow(Base):

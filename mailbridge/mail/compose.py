@@ -10,7 +10,7 @@ journal be rebuilt. Nothing here reads a clock or the network. The mail to the c
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ from mailbridge.mail.card import order_card, web_link
 from mailbridge.mail.frame import Frame
 from mailbridge.mail.headers import Headers, MailMarks
 from mailbridge.mail.marking import guard, mark
-from mailbridge.mail.mime import multipart, text_part
+from mailbridge.mail.mime import file_part, multipart, text_part
 from mailbridge.mail.rendering import Rendered, TemplateBroken, Templates
 from mailbridge.mail.reply_catalogue import Catalogue
 from mailbridge.mail.wordings import (
@@ -121,6 +121,7 @@ class Composer:
         order: Order | None = None,
         answer_by: datetime | None = None,
         attachments_missing: bool = False,
+        files: Sequence[tuple[str, str, bytes]] = (),
         message_id: str | None = None,
     ) -> Composed:
         """The mail that shows one message of the discussion.
@@ -128,7 +129,8 @@ class Composer:
         `key` is the journal's key of the message and `message_id` its Message-ID, made from
         `key` if left out (which must then be `[0-9a-z]`). `date` is the Date header, aware. It
         is the thread's first mail if the thread has none yet, or if that is this one. `answer_by`
-        is until when the shop is to answer it.
+        is until when the shop is to answer it. `files` (name, media type, octets) are attached;
+        `attachments_missing` says that there may be files which only the seller site shows.
         """
         name = message_id or self._identity.message_id(NameKind.MESSAGE, thread.short, key)
         context = self._context(thread) | {
@@ -152,7 +154,7 @@ class Composer:
             text_hash=text_hash(message.text),
         )
         display = self._author_name(thread, message.author.kind)
-        return self._mail(thread, name, date, display, marks, text, page)
+        return self._mail(thread, name, date, display, marks, text, page, files=files)
 
     def notice_mail(
         self,
@@ -233,6 +235,9 @@ class Composer:
             "short": thread.short.upper(),
             "subject": thread.subject,
             "discussion_kind": str(thread.kind),
+            "topic": mark(clean_line(thread.topic, 80)),
+            "escalation": mark(clean_line(thread.escalation, 40)),
+            "sales_channel": mark(clean_line(thread.sales_channel, 40)),
             "claim_type": mark(clean_line(thread.claim_type or "")),
             "order_number": mark(clean_line(thread.order_number or "", 40)),
             "relay_confirmed_at": thread.relay_confirmed_at,
@@ -326,6 +331,7 @@ class Composer:
         page: Rendered,
         *,
         in_reply_to: str | None = None,
+        files: Sequence[tuple[str, str, bytes]] = (),
     ) -> Composed:
         first = thread.first_message_id
         begins = first is None or first == name
@@ -356,6 +362,8 @@ class Composer:
             [text_part(guard(text.text)), text_part(page.text, "html")],
             seed=name,
         )
+        if files:
+            body = multipart("mixed", [body, *(file_part(*file) for file in files)], seed=name)
         return Composed(name, bytes(headers) + body, text.problem or page.problem)
 
 

@@ -266,6 +266,7 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.MONEY_WITHDRAWN: _REFUND,
     _D.TEMPLATE_CLOSES: {"title": "Remerciements et clôture"},
     _D.TWIN: {"other": "CD-7F3K2"},
+    _D.ESCALATED: {"level": "Level_1"},
     _D.CUSTOMER_AGAIN: {},
     _D.ORDER_CHANGED: {"topics": "state parcels"},
 }
@@ -281,7 +282,7 @@ def sample_notices() -> Iterator[Notice]:
         if reason in WITH_CODE:
             yield Notice(kind, reason, facts, text=_REPLY, code="482913")
     for done, facts in DONE_FACTS.items():
-        news = done in (_D.TWIN, _D.CUSTOMER_AGAIN, _D.REOPENED, _D.ORDER_CHANGED)
+        news = done in (_D.TWIN, _D.ESCALATED, _D.CUSTOMER_AGAIN, _D.REOPENED, _D.ORDER_CHANGED)
         yield Notice(
             NoticeKind.NEWS if news else NoticeKind.RECEIPT,
             done=(Done(done, facts),),

@@ -25,8 +25,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 from mailbridge.domain.delivery import MACHINE, DeliveryEvent, DeliveryState
 from mailbridge.domain.machine import ForbiddenMove
 from mailbridge.journal import journal as journal_module
+from mailbridge.journal.base import UtcTime
 from mailbridge.journal.journal import Journal, Tenure, TenureLost
-from mailbridge.journal.tables import DeliveryRow, UtcTime
+from mailbridge.journal.tables import DeliveryRow
 from mailbridge.journal.transaction import Transaction
 from tests.journal.rows import BRINDILLE, NOON, Clock, delivery, discussion, message
 

@@ -146,6 +146,9 @@ def upgrade() -> None:
         sa.Column("product_ean", sa.Text(), nullable=True),
         sa.Column("product_reference", sa.Text(), nullable=True),
         sa.Column("claim_type", sa.Text(), nullable=True),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("escalation", sa.Text(), nullable=False),
+        sa.Column("sales_channel", sa.Text(), nullable=False),
         sa.Column("relay_address", sa.Text(), nullable=True),
         sa.Column("relay_confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("relay_status", sa.Text(), nullable=False),
@@ -247,6 +250,7 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("edited_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("delivery", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("files", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("account", "discussion", "key"),
     )
     with op.batch_alter_table("message", schema=None) as batch_op:
