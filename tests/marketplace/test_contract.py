@@ -13,9 +13,9 @@ import pytest
 from lxml import etree
 
 from mailbridge.marketplace.cdiscount.envelope import header
-from mailbridge.marketplace.cdiscount.wire import Wire
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020, Contract, load
 from mailbridge.marketplace.port import ContractError, TransientError
+from mailbridge.marketplace.wire import Wire
 from tests.marketplace.recorded import needs_recordings, recording
 from tests.marketplace.scripted import ScriptedService
 from tests.requirements import CONTRACT

@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from mailbridge.marketplace.cdiscount.errors import fault_error, scrub
-from mailbridge.marketplace.cdiscount.reading import inflate
-from mailbridge.marketplace.cdiscount.wire import Wire
+from mailbridge.marketplace.cdiscount.errors import fault_error
 from mailbridge.marketplace.port import (
     ContractError,
     CredentialsError,
@@ -25,6 +23,8 @@ from mailbridge.marketplace.port import (
     TransientError,
     Window,
 )
+from mailbridge.marketplace.scrub import scrub
+from mailbridge.marketplace.wire import Wire, inflate
 from tests.marketplace.scripted import (
     LOGIN,
     PASSWORD,
@@ -404,7 +404,7 @@ async def test_a_connection_that_is_never_made_sends_nothing() -> None:
     port = server.sockets[0].getsockname()[1]
     wire = Wire(timeout=0.3)
     with pytest.raises(TransientError) as caught:
-        await wire.post(f"https://127.0.0.1:{port}/", b"<x/>", action='"x"')
+        await wire.send("POST", f"https://127.0.0.1:{port}/", headers={}, content=b"<x/>")
     await wire.aclose()
     server.close()
     assert not caught.value.sent

@@ -14,8 +14,9 @@ from mailbridge.marketplace.cdiscount import mapping
 from mailbridge.marketplace.cdiscount.envelope import unwrap
 from mailbridge.marketplace.cdiscount.errors import TokenRefused, fault_error
 from mailbridge.marketplace.cdiscount.mapping import Context
-from mailbridge.marketplace.cdiscount.reading import inflate, parse
+from mailbridge.marketplace.cdiscount.reading import parse
 from mailbridge.marketplace.port import ContractError, Listing, MarketplaceError
+from mailbridge.marketplace.wire import inflate
 from tests.marketplace.scripted import TOKEN, listed, thread
 
 CONTEXT = Context(datetime(2019, 5, 14, tzinfo=UTC), frozenset({"maboutique"}))

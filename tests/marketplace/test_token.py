@@ -11,9 +11,9 @@ from urllib.parse import unquote
 import pytest
 from aiohttp import web
 
-from mailbridge.marketplace.cdiscount.token import Token, TokenSource
-from mailbridge.marketplace.cdiscount.wire import Wire
+from mailbridge.marketplace.cdiscount.token import RENEW_AFTER, StsTokens
 from mailbridge.marketplace.port import CredentialsError, TransientError
+from mailbridge.marketplace.wire import Wire
 from tests.marketplace.recorded import needs_recordings, recording
 from tests.marketplace.scripted import LOGIN, PASSWORD, TOKEN, Reply, ScriptedService, token_xml
 
@@ -33,7 +33,7 @@ class Desk:
         self.now = START
         self.passwords = [PASSWORD]
         self.wire = Wire(timeout=5)
-        self.source = TokenSource(
+        self.source = StsTokens(
             self.wire,
             token_url=f"{service.url}/sts/",
             realm="https://wsvc.cdiscount.com/MarketplaceAPIService.svc",
@@ -65,7 +65,7 @@ def said(value: str) -> Reply:
 
 async def test_the_first_token_is_asked_for_with_login_password_and_realm(desk: Desk) -> None:
     token = await desk.source.current()
-    assert token == Token(TOKEN, START)
+    assert (token.value, token.since, token.renew_after) == (TOKEN, START, RENEW_AFTER)
     request = desk.service.sign_ins[0]
     kind, _, basic = request.headers["Authorization"].partition(" ")
     assert kind == "Basic"

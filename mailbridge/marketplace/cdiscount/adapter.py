@@ -23,8 +23,7 @@ from mailbridge.marketplace.cdiscount.client import SoapClient
 from mailbridge.marketplace.cdiscount.mapping import Context
 from mailbridge.marketplace.cdiscount.reading import Node
 from mailbridge.marketplace.cdiscount.times import filter_bounds
-from mailbridge.marketplace.cdiscount.token import TokenSource
-from mailbridge.marketplace.cdiscount.wire import SIZE_LIMIT, Wire
+from mailbridge.marketplace.cdiscount.token import StsTokens
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
 from mailbridge.marketplace.port import (
     AttachmentLimits,
@@ -40,6 +39,7 @@ from mailbridge.marketplace.port import (
     ReplyChannel,
     Window,
 )
+from mailbridge.marketplace.wire import SIZE_LIMIT, Wire
 
 __all__ = ["ATTACHMENTS", "CdiscountMarketplace"]
 
@@ -89,7 +89,7 @@ class CdiscountMarketplace:
         self._clock = clock
         self._shops = shops
         self._wire = Wire(timeout=timeout, size_limit=size_limit, transport=transport)
-        self._tokens = TokenSource(
+        self._tokens = StsTokens(
             self._wire,
             token_url=token_url,
             realm=service_url,

@@ -11,27 +11,23 @@ and `mapping`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
-
-import tenacity
 
 from mailbridge.marketplace.cdiscount.envelope import header, unwrap
 from mailbridge.marketplace.cdiscount.errors import TokenRefused, status_error
 from mailbridge.marketplace.cdiscount.mapping import Context
-from mailbridge.marketplace.cdiscount.reading import Node, inflate, parse
-from mailbridge.marketplace.cdiscount.token import TokenSource
-from mailbridge.marketplace.cdiscount.wire import Answer, Wire
+from mailbridge.marketplace.cdiscount.reading import Node, parse
 from mailbridge.marketplace.cdiscount.wsdl import Contract, load
+from mailbridge.marketplace.patience import NotAskedError, nothing_asked, patiently
 from mailbridge.marketplace.port import ContractError, RefusedError, TransientError
+from mailbridge.marketplace.token import TokenSource
+from mailbridge.marketplace.wire import Answer, Wire, inflate
 
 __all__ = ["SoapClient"]
 
-_TRIES = 3
-_PATIENCE = 10.0
-"""Seconds: longest Retry-After that is waited for within a call."""
+_SOAP = "text/xml; charset=utf-8"
 _AT_ONCE = 4
 """Calls of one account under way at the same time."""
 
@@ -76,14 +72,11 @@ class SoapClient:
 
     async def read(self, operation: str, take: Callable[[Node, Context], T], **parts: Any) -> T:
         """Call an operation that only reads; tried up to three times on a TransientError."""
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_worth_another_try),
-            stop=tenacity.stop_after_attempt(_TRIES) | tenacity.stop_after_delay(self._timeout / 2),
-            wait=_pause,
+        return await patiently(
+            lambda: self._once(operation, take, parts),
+            within=self._timeout / 2,
             sleep=self._sleep,
-            reraise=True,
         )
-        return await retrying(self._once, operation, take, parts)
 
     async def call(self, operation: str, take: Callable[[Node, Context], T], **parts: Any) -> T:
         """Call an operation with an effect, once; `take` turns its result into a value.
@@ -93,19 +86,19 @@ class SoapClient:
         """
         try:
             return await self._once(operation, take, parts)
-        except _NotAsked as error:
+        except NotAskedError as error:
             raise RefusedError(f"nothing was asked: {error}") from None
 
     async def _once(
         self, operation: str, take: Callable[[Node, Context], T], parts: dict[str, Any]
     ) -> T:
-        with _nothing_asked():
+        with nothing_asked():
             contract = await self.contract()
             token = await self._tokens.current()
         try:
             return await self._call(contract, operation, take, token.value, parts)
         except TokenRefused:
-            with _nothing_asked():
+            with nothing_asked():
                 token = await self._tokens.renewed(token)
         try:
             return await self._call(contract, operation, take, token.value, parts)
@@ -123,12 +116,17 @@ class SoapClient:
         token: str,
         parts: dict[str, Any],
     ) -> T:
-        with _nothing_asked():
+        with nothing_asked():
             request = contract.request(
                 operation, headerMessage=header(token, self._partner), **parts
             )
         async with self._gate:
-            answer = await self._wire.post(self._service_url, request.body, action=request.action)
+            answer = await self._wire.send(
+                "POST",
+                self._service_url,
+                headers={"Content-Type": _SOAP, "SOAPAction": request.action},
+                content=request.body,
+            )
         context = self._context(answer.date or self._clock())
         return await asyncio.to_thread(self._take, answer, operation, take, context)
 
@@ -148,31 +146,3 @@ class SoapClient:
                 raise status_error(500, answer.retry_after) from None
             raise ContractError(f"{operation}: {error}") from None
         return take(unwrap(root, operation, context.secrets), context)
-
-
-class _NotAsked(ContractError):
-    """A ContractError from before the request was sent."""
-
-
-@contextmanager
-def _nothing_asked() -> Iterator[None]:
-    """What fails in here left the service without a request."""
-    try:
-        yield
-    except TransientError as error:
-        error.sent = False
-        raise
-    except ContractError as error:
-        raise _NotAsked(*error.args) from None
-
-
-def _worth_another_try(error: BaseException) -> bool:
-    return isinstance(error, TransientError) and (error.retry_after or 0.0) <= _PATIENCE
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    """0.5 s, then 2 s; what the service asks for if that is longer."""
-    error = None if state.outcome is None else state.outcome.exception()
-    asked = error.retry_after if isinstance(error, TransientError) else None
-    steps = (0.5, 2.0)
-    return max(steps[min(state.attempt_number, len(steps)) - 1], asked or 0.0)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from mailbridge.domain.wording import clean_line
 from mailbridge.marketplace.port import (
     ContractError,
     MarketplaceError,
@@ -21,13 +20,10 @@ from mailbridge.marketplace.port import (
     RefusedError,
     TransientError,
 )
+from mailbridge.marketplace.scrub import scrub
 
-__all__ = ["TokenRefused", "business_error", "fault_error", "scrub", "status_error"]
+__all__ = ["TokenRefused", "business_error", "fault_error", "status_error"]
 
-_TOKEN = re.compile(
-    r"\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE
-)
-_WORD = re.compile(r"[^\s<>\"'(),;:]+")
 _LOOKED_AT = 4000
 """Characters of a fault's text that are searched: a search may be quadratic."""
 
@@ -43,19 +39,6 @@ _NO_RIGHT = frozenset(
 
 class TokenRefused(Exception):
     """The token died: sign in again and repeat the call once. Never leaves the adapter."""
-
-
-def scrub(text: str, secrets: Collection[str] = ()) -> str:
-    """The service's words made fit to show: one line, no token, no address, none of `secrets`."""
-    # A short login ("ab") would eat holes into ordinary words.
-    for secret in sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True):
-        text = re.sub(re.escape(secret), "…", text, flags=re.IGNORECASE)
-    without_tokens = _TOKEN.sub("…", text)
-    return clean_line(_WORD.sub(_no_address, without_tokens), 300)
-
-
-def _no_address(word: re.Match[str]) -> str:
-    return "…" if "@" in word[0] else word[0]
 
 
 def fault_error(

@@ -18,7 +18,6 @@ from typing import Any
 from mailbridge.domain.money import Cause, GestureMotive, Movement, MovementKind
 from mailbridge.domain.order import OrderLine
 from mailbridge.marketplace.cdiscount.envelope import judge
-from mailbridge.marketplace.cdiscount.errors import scrub
 from mailbridge.marketplace.cdiscount.mapping import Context
 from mailbridge.marketplace.cdiscount.reading import Node
 from mailbridge.marketplace.port import (
@@ -28,6 +27,7 @@ from mailbridge.marketplace.port import (
     RefusedError,
     TransientError,
 )
+from mailbridge.marketplace.scrub import scrub
 
 __all__ = ["GESTURE", "RULES", "Request", "answers", "request"]
 

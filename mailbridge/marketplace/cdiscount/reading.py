@@ -11,7 +11,6 @@ called in a thread. What the elements mean is `mapping`'s business.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -21,7 +20,7 @@ from lxml import etree
 from mailbridge.marketplace.cdiscount import times
 from mailbridge.marketplace.port import ContractError
 
-__all__ = ["Node", "inflate", "parse"]
+__all__ = ["Node", "parse"]
 
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")
@@ -31,30 +30,6 @@ _YEARS = range(1900, 2200)
 """Beyond them a date is a fault, and arithmetic with it might overflow."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]*)?|\.[0-9]+)", re.ASCII)
-
-
-def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body with its Content-Encoding undone; ContractError past `limit` octets.
-
-    Stops at the limit instead of measuring afterwards: 200 kB of gzip can hold 200 MB.
-    """
-    match encoding.strip().lower():
-        case "" | "identity":
-            return body
-        case "gzip" | "x-gzip" | "deflate":
-            pass
-        case _:
-            raise ContractError("the answer has a Content-Encoding that was not asked for")
-    unpack = zlib.decompressobj(wbits=47)  # zlib or gzip, told by its first octets
-    try:
-        result = unpack.decompress(body, limit + 1)
-    except zlib.error:
-        raise ContractError("the answer's compression is broken") from None
-    if len(result) > limit:
-        raise ContractError(f"the answer is longer than {limit} octets once unpacked")
-    if not unpack.eof:
-        raise ContractError("the answer's compression ends too early")
-    return result
 
 
 def parse(body: bytes) -> Node:

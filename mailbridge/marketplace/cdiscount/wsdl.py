@@ -25,9 +25,8 @@ from zeep.wsdl import Document
 from zeep.wsdl.bindings import Soap11Binding
 
 from mailbridge.marketplace.cdiscount.errors import status_error
-from mailbridge.marketplace.cdiscount.reading import inflate
-from mailbridge.marketplace.cdiscount.wire import Wire
 from mailbridge.marketplace.port import ContractError, MarketplaceError
+from mailbridge.marketplace.wire import Wire, inflate
 
 __all__ = ["BUILTIN", "BUILTIN_2020", "NEEDED", "Contract", "Request", "load"]
 

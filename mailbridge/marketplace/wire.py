@@ -1,14 +1,16 @@
-"""HTTP to the service: one call with one time limit and one size limit, and nothing else.
+"""HTTP to a marketplace: one call with one time limit and one size limit, and nothing else.
 
 The rule: whatever the other side does (drip, flood, hang, hand out a web page), a call ends
 within its time with an `Answer` or an error of the port, and `TransientError.sent` is False only
-if the connection was never made. Bodies stay as they came off the wire, still compressed: they
-are unpacked and parsed in a thread (`reading`). Retrying is the adapter's business.
+if the connection was never made. Bodies stay as they came off the wire, still compressed: the
+adapters unpack (`inflate`) and parse them in a thread. Calling again is `patience`'s business.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,7 +21,7 @@ import httpx
 from mailbridge import __version__
 from mailbridge.marketplace.port import ContractError, TransientError
 
-__all__ = ["SIZE_LIMIT", "Answer", "Wire"]
+__all__ = ["SIZE_LIMIT", "Answer", "Wire", "inflate"]
 
 SIZE_LIMIT = 64 * 1024 * 1024
 """Octets of one answer, packed or not: some 20,000 discussions with their messages."""
@@ -39,6 +41,10 @@ class Answer:
     """The service's own clock (HTTP Date), aware."""
     retry_after: float | None
     """Seconds."""
+    next_url: str = ""
+    """The Link header's `rel="next"` (RFC 8288), whole or relative; empty without one."""
+    linked: bool = False
+    """Whether there was a Link header at all."""
 
     def __repr__(self) -> str:
         return f"Answer({self.status}, {self.content_type!r}, {len(self.body)} octets)"
@@ -47,6 +53,11 @@ class Answer:
     def is_xml(self) -> bool:
         """Whether it claims to be XML; STS sends its XML as text/plain."""
         return self.content_type in ("text/xml", "application/xml", "application/soap+xml")
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it claims to be JSON, problem details (RFC 9457) included."""
+        return self.content_type == "application/json" or self.content_type.endswith("+json")
 
 
 class _Phase:
@@ -87,12 +98,12 @@ class Wire:
         """Fetch a URL."""
         return await self._call(self._client.build_request("GET", url), auth)
 
-    async def post(self, url: str, body: bytes, *, action: str) -> Answer:
-        """Post a SOAP 1.1 envelope; `action` is the SOAPAction with its quotes."""
-        headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": action}
-        return await self._call(
-            self._client.build_request("POST", url, content=body, headers=headers), None
-        )
+    async def send(
+        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Answer:
+        """Make any other call; `content` is sent as it stands."""
+        request = self._client.build_request(method, url, content=content, headers=headers)
+        return await self._call(request, None)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -132,6 +143,30 @@ class Wire:
         return bytes(body)
 
 
+def inflate(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body with its Content-Encoding undone; ContractError past `limit` octets.
+
+    Stops at the limit instead of measuring afterwards: 200 kB of gzip can hold 200 MB.
+    """
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip" | "deflate":
+            pass
+        case _:
+            raise ContractError("the answer has a Content-Encoding that was not asked for")
+    unpack = zlib.decompressobj(wbits=47)  # zlib or gzip, told by its first octets
+    try:
+        result = unpack.decompress(body, limit + 1)
+    except zlib.error:
+        raise ContractError("the answer's compression is broken") from None
+    if len(result) > limit:
+        raise ContractError(f"the answer is longer than {limit} octets once unpacked")
+    if not unpack.eof:
+        raise ContractError("the answer's compression ends too early")
+    return result
+
+
 def _answer(response: httpx.Response, body: bytes) -> Answer:
     date = _http_date(response.headers.get("Date", ""))
     return Answer(
@@ -141,6 +176,8 @@ def _answer(response: httpx.Response, body: bytes) -> Answer:
         body=body,
         date=date,
         retry_after=_retry_after(response.headers.get("Retry-After", ""), date),
+        next_url=response.links.get("next", {}).get("url", ""),
+        linked="Link" in response.headers,
     )
 
 
