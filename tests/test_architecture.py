@@ -74,12 +74,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": ("sandbox.",),
     "pymap": ("sandbox.",),
     "zeep": ("marketplace.cdiscount.wsdl",),
-    "lxml": ("marketplace.cdiscount.", "mail.markup", "sandbox."),
+    "lxml": ("marketplace.cdiscount.", "marketplace.octopia.bodies", "mail.markup", "sandbox."),
     "httpx": ("marketplace.", "ops.alert", "service", "checkup."),
     "sqlalchemy": ("journal.", "config.servers", "checkup."),
     "alembic": ("journal.",),
     "authres": ("mail.trust",),
-    "inscriptis": ("mail.markup", "sandbox."),
+    "inscriptis": ("mail.markup", "marketplace.octopia.bodies", "sandbox."),
     "jinja2": ("mail.rendering", "config.checks"),
     "markupsafe": ("mail.",),
     "rich": ("cli", "report", "sandbox."),
@@ -138,13 +138,14 @@ def test_rules_allow_nothing_that_nobody_needs() -> None:
     assert idle == set()
 
 
-def test_adapters_of_a_marketplace_are_known_to_the_composing_rooms_only() -> None:
-    """A second marketplace is a folder and one line in `adapters`."""
+@pytest.mark.parametrize("adapter", ["cdiscount", "octopia"])
+def test_adapters_of_a_marketplace_are_known_to_the_composing_rooms_only(adapter: str) -> None:
+    """One more marketplace is a folder, a kind in the configuration and a line in `adapters`."""
     knowing = {
         module_of(each.file)
         for each in imports()
-        if within(each.target, {"marketplace.cdiscount"})
-        and not module_of(each.file).startswith("mailbridge.marketplace.cdiscount")
+        if within(each.target, {f"marketplace.{adapter}"})
+        and not module_of(each.file).startswith(f"mailbridge.marketplace.{adapter}")
     }
     assert knowing == {"mailbridge.adapters"}
 

@@ -1,0 +1,7 @@
+"""The Octopia Seller REST API as a marketplace: `OctopiaMarketplace`. See docs/octopia.md."""
+
+from __future__ import annotations
+
+from mailbridge.marketplace.octopia.adapter import OctopiaMarketplace
+
+__all__ = ["OctopiaMarketplace"]
