@@ -12,14 +12,24 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from mailbridge.config.models import Account, AuthMethod, Config, Language, Server
+from mailbridge.config.models import (
+    Account,
+    AuthMethod,
+    Cdiscount,
+    Config,
+    Language,
+    Octopia,
+    Server,
+)
 from mailbridge.config.secret import Secret, SecretError
 from mailbridge.domain.identity import Identity
 from mailbridge.mail.compose import Composer, SellerPages
 from mailbridge.mail.imap import ImapMailbox, ImapSettings
 from mailbridge.mail.rendering import Templates
 from mailbridge.mail.smtp import SignIn, SmtpSettings, SmtpSubmission, TlsMode
-from mailbridge.marketplace.cdiscount.adapter import CdiscountMarketplace
+from mailbridge.marketplace.cdiscount import CdiscountMarketplace
+from mailbridge.marketplace.octopia import OctopiaMarketplace
+from mailbridge.marketplace.port import Marketplace
 from mailbridge.ops.redaction import Redactor
 
 __all__ = [
@@ -61,26 +71,60 @@ def composer_for(config: Config, name: str, account: Account, identity: Identity
         mailbox_name=next(iter(account.shop_names), ""),
         language=language_of(config, account),
         timezone=account.timezone,
-        pages=SellerPages.of_cdiscount(account.marketplace.seller_url),
+        pages=_pages(account),
         replies_on=account.replies.enabled,
         closed_folder=layout.closed_folder if layout.close_by_move else "",
     )
 
 
+def _pages(account: Account) -> SellerPages:
+    match account.marketplace:
+        case Octopia(seller_url=url):
+            return SellerPages.of_octopia(url)
+        case Cdiscount(seller_url=url):
+            return SellerPages.of_cdiscount(url)
+
+
 def marketplace_for(
     account: Account, redactor: Redactor, clock: Callable[[], datetime]
-) -> CdiscountMarketplace:
+) -> Marketplace:
     """The account's marketplace; to be closed after use."""
-    market = account.marketplace
-    return CdiscountMarketplace(
-        login=market.login,
-        password=_reading(market.password, redactor),
-        token_url=market.token_url,
-        service_url=market.service_url,
+    match account.marketplace:
+        case Octopia() as market:
+            return _octopia(market, redactor, clock)
+        case Cdiscount() as market:
+            return CdiscountMarketplace(
+                login=market.login,
+                password=_reading(market.password, redactor),
+                token_url=market.token_url,
+                service_url=market.service_url,
+                clock=clock,
+                wsdl=market.wsdl,
+                shop_names=account.shop_names,
+                partner=market.partner,
+                timeout=market.timeout.total_seconds(),
+            )
+
+
+def _octopia(
+    market: Octopia, redactor: Redactor, clock: Callable[[], datetime]
+) -> OctopiaMarketplace:
+    return OctopiaMarketplace(
+        client_id=market.client_id,
+        client_secret=_reading(market.client_secret, redactor),
+        seller_id=market.seller_id,
         clock=clock,
-        wsdl=market.wsdl,
-        shop_names=account.shop_names,
-        partner=market.partner,
+        api_url=market.api_url,
+        token_url=market.token_url,
+        sales_channels=market.sales_channels,
+        variants={
+            "reply": market.reply_shape,
+            "patch": market.patch_shape,
+            "order_key": market.cancel_key,
+            "shipping": market.cancel_shipping,
+        },
+        refund_reasons=market.refund_reasons,
+        topic=market.opening_topic,
         timeout=market.timeout.total_seconds(),
     )
 

@@ -270,7 +270,7 @@ async def clock_skew(notes: Notes, account: Account, clock: Callable[[], datetim
     async with httpx.AsyncClient(timeout=10, follow_redirects=False) as http:
         try:
             before = clock()
-            answer = await http.head(account.marketplace.service_url)
+            answer = await http.head(account.marketplace.endpoint)
             after = clock()
             theirs = parsedate_to_datetime(answer.headers.get("Date", ""))
             off = (before + (after - before) / 2 - theirs).total_seconds()

@@ -24,13 +24,16 @@ from mailbridge.config.lines import Path as KeyPath
 from mailbridge.config.models import (
     SHIPPED_WSDL,
     Account,
+    Cdiscount,
     Config,
     MailboxLayout,
+    Octopia,
     Replies,
     ReplyMode,
     Sweeps,
 )
 from mailbridge.domain.command import Vocabulary
+from mailbridge.domain.money import Cause
 
 __all__ = ["COMMANDS", "ID_DOMAIN_MAX", "PLUS_LOCAL_MAX", "check"]
 
@@ -87,13 +90,36 @@ def _account(account: Account, at: KeyPath, book: Book) -> None:
             f'no time zone is called "{account.timezone}"; '
             + (f"did you mean {near[0]}?" if near else 'allowed: a name such as "Europe/Paris"'),
         )
+    _market(account, at, book)
+
+
+def _market(account: Account, at: KeyPath, book: Book) -> None:
+    match account.marketplace:
+        case Octopia() as market:
+            _octopia(market, (*at, "marketplace"), book)
+        case Cdiscount() as market:
+            _cdiscount(market, account, at, book)
+
+
+def _octopia(market: Octopia, at: KeyPath, book: Book) -> None:
+    causes = [str(cause) for cause in Cause]
+    for cause in market.refund_reasons:
+        if cause not in causes:
+            near = difflib.get_close_matches(cause.lower(), causes, n=1, cutoff=0.6)
+            book.mistake(
+                (*at, "refund_reasons", cause),
+                "no such cause; "
+                + (f"did you mean {near[0]}?" if near else "allowed: " + ", ".join(causes)),
+            )
+
+
+def _cdiscount(market: Cdiscount, account: Account, at: KeyPath, book: Book) -> None:
     if not any(name.strip() for name in account.shop_names):
         book.warning(
             (*at, "shop_names"),
             "is empty: where the marketplace sends only a name, the shop's own messages cannot be "
             "told from the customer's",
         )
-    market = account.marketplace
     if not market.login.endswith("-api"):
         book.warning(
             (*at, "marketplace", "login"),
@@ -392,14 +418,23 @@ def _between_accounts(config: Config, book: Book) -> None:
                     f"is the reply address of account {other}; allowed: an alias for each account",
                     (*at, "mailbox", "reply_mode"),
                 )
-        market = account.marketplace
-        other = logins.setdefault((market.service_url, market.login.lower()), name)
+        key, url, login = _seller(account)
+        other = logins.setdefault((account.marketplace.endpoint, login.lower()), name)
         if other != name:
             book.mistake(
-                (*at, "marketplace", "login"),
+                (*at, "marketplace", key),
                 f"is bridged by account {other} already; customers would be answered twice",
-                (*at, "marketplace", "service_url"),
+                (*at, "marketplace", url),
             )
+
+
+def _seller(account: Account) -> tuple[str, str, str]:
+    """Which seller an account is for: (its key, the key of the service's address, the seller)."""
+    match account.marketplace:
+        case Octopia(seller_id=seller):
+            return "seller_id", "api_url", seller
+        case Cdiscount(login=login):
+            return "login", "service_url", login
 
 
 def _folder(name: str) -> str:

@@ -47,6 +47,7 @@ __all__ = [
     "Port",
     "Switch",
     "Weekly",
+    "Word",
     "YearDay",
     "duration_text",
     "http_url",
@@ -271,6 +272,16 @@ def _line(value: str) -> str:
 
 Line = Annotated[str, AfterValidator(_line)]
 """One line of text. A line break here could end up as a header of its own."""
+
+
+def _word(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,100}", value):
+        raise _wrong("word", "allowed: one word of plain letters, digits and signs")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_word)]
+"""One word in ASCII: what another system gave out as a name, to be sent back unchanged."""
 
 
 def _folder(value: str) -> str:

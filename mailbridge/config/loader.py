@@ -54,12 +54,15 @@ _FORMS = {
 _REQUIRED: Mapping[str, tuple[str, object]] = {
     "accounts": ("at least one table [accounts.NAME]", None),
     "address": ('an address, such as "support@shop.fr"', "stand-in@stand-in.invalid"),
+    "client_id": ('the client id of the API credentials, such as "shop-1234"', "stand-in"),
+    "client_secret": ('a secret, such as { file = "/path" }', {"env": "STAND_IN"}),
     "host": ('the name of a server, such as "mail.shop.fr"', "stand-in.invalid"),
     "imap": ("a table {title}", {}),
     "login": ('the API account, such as "shop-api"', "stand-in-api"),
     "mailbox": ("a table {title}", {}),
     "marketplace": ("a table {title}", {}),
     "password": ('a secret, such as { file = "/path" }', {"env": "STAND_IN"}),
+    "seller_id": ('the seller\'s number, such as "98979"', "stand-in"),
     "smtp": ("a table {title}", {}),
 }
 
@@ -197,7 +200,7 @@ def _validate(
     repaired = copy.deepcopy(data)
     for _ in range(6):  # a table that was replaced lacks its own required keys, and so on down
         for one in errors:
-            _repair(repaired, one["loc"], missing=one["type"] == "missing")
+            _repair(repaired, shape.written(one["loc"]), one["type"])
         try:
             return Config.model_validate(repaired, context=context), mistakes, faulty
         except ValidationError as error:
@@ -207,27 +210,41 @@ def _validate(
 
 def _explain(errors: list[ErrorDetails], lines: Lines) -> tuple[list[Finding], frozenset[KeyPath]]:
     """What to say about each error, and the keys that other checks had better not judge."""
-    strangers = {one["loc"][:-1] for one in errors if one["loc"][-2:] == ("marketplace", "kind")}
-    faulty: set[KeyPath] = {one["loc"] for one in errors}
+    faulty: set[KeyPath] = {shape.written(one["loc"]) for one in errors}
     findings = []
     misspelt: set[KeyPath] = set()
     for one in errors:
-        path = one["loc"]
-        if one["type"] != "extra_forbidden" or path[:-1] in strangers:
+        if one["type"] != "extra_forbidden":
             continue
-        sentence, names = shape.meant(path)
+        path = shape.written(one["loc"])
+        sentence, names = shape.meant(one["loc"])
         misspelt.update((*path[:-1], name) for name in names)
         findings.append(_finding(lines, path, f"unknown key; {sentence}"))
     for one in errors:
-        path = one["loc"]
-        if one["type"] == "extra_forbidden" or (path[:-1] in strangers and path[-1] != "kind"):
-            continue  # said above, or a key of a marketplace that is not known
-        if one["type"] != "missing":
-            findings.append(_finding(lines, path, _found(path, one) + _allowed(path, one)))
+        path = shape.written(one["loc"])
+        if one["type"] == "extra_forbidden":
+            continue  # said above
+        if one["type"] == "union_tag_invalid":
+            findings.append(_unknown_kind(lines, (*path, "kind"), one))
+        elif one["type"] != "missing":
+            said = _found(one["loc"], one) + _allowed(one["loc"], one)
+            findings.append(_finding(lines, path, said))
         elif path not in misspelt:
-            allowed = _REQUIRED[str(path[-1])][0].format(title=f"[{shape.dotted(path)}]")
+            allowed = _REQUIRED[str(path[-1])][0].replace("{title}", f"[{shape.dotted(path)}]")
             findings.append(_finding(lines, path, f"is missing; allowed: {allowed}"))
     return findings, frozenset(faulty | misspelt)
+
+
+def _unknown_kind(lines: Lines, path: KeyPath, error: ErrorDetails) -> Finding:
+    """A table of a kind that is not known: what its other keys mean can't be said either."""
+    table = error["input"]
+    if not isinstance(table, dict):
+        return _finding(lines, path[:-1], f"found {shown(table)}; allowed: {_FORMS['model_type']}")
+    kinds = [kind.strip("' ") for kind in error.get("ctx", {})["expected_tags"].split(",")]
+    near = difflib.get_close_matches(str(table.get("kind")).lower(), kinds, n=1, cutoff=0.6)
+    allowed = ", ".join(f'"{kind}"' for kind in kinds)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return _finding(lines, path, f"found {shown(table.get('kind'))}; allowed: {allowed}{hint}")
 
 
 def _found(path: KeyPath, error: ErrorDetails) -> str:
@@ -257,7 +274,7 @@ def _allowed(path: KeyPath, error: ErrorDetails) -> str:
     return error["msg"]
 
 
-def _repair(data: dict[str, Any], path: KeyPath, *, missing: bool) -> None:
+def _repair(data: dict[str, Any], path: KeyPath, error: str) -> None:
     """Take the wrong value out, or put a stand-in for the missing one in."""
     here: Any = data
     for place, part in enumerate(path[:-1]):
@@ -271,10 +288,12 @@ def _repair(data: dict[str, Any], path: KeyPath, *, missing: bool) -> None:
             if not isinstance(element, dict):
                 here.pop(part)
                 return
-            _repair(element, path[place + 2 :], missing=missing)
+            _repair(element, path[place + 2 :], error)
             return
         here = inner
-    if missing:
+    if error == "union_tag_invalid":
+        here[path[-1]] = {}  # its own required keys are put in next
+    elif error == "missing":
         here[path[-1]] = copy.deepcopy(_REQUIRED[str(path[-1])][1])
     else:
         here.pop(path[-1], None)

@@ -10,9 +10,17 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+)
 
 from mailbridge.config.kinds import (
     Between,
@@ -30,6 +38,7 @@ from mailbridge.config.kinds import (
     Port,
     Switch,
     Weekly,
+    Word,
     YearDay,
     http_url,
     resolve,
@@ -49,6 +58,7 @@ __all__ = [
     "Log",
     "MailboxLayout",
     "Model",
+    "Octopia",
     "Replies",
     "ReplyMode",
     "Security",
@@ -57,6 +67,7 @@ __all__ = [
     "Staff",
     "Sweeps",
     "Trust",
+    "marketplace_kind",
 ]
 
 
@@ -174,6 +185,51 @@ SHIPPED_WSDL = ("builtin", "builtin-2020")
 """Descriptions of the service that come with mailbridge."""
 
 
+class Octopia(Model):
+    """The Octopia Seller REST API, which took the SOAP service's place."""
+
+    kind: Literal["octopia"] = "octopia"
+    """Which marketplace; left out, a `login` means `cdiscount`, anything else `octopia`."""
+    client_id: Word
+    """Of the API credentials made in the Seller Zone."""
+    client_secret: Secret
+    """The secret beside it."""
+    seller_id: Word
+    """The seller's number, as the Seller Zone shows it."""
+    sales_channels: tuple[Line, ...] = ()
+    """Only discussions and orders of these channels, such as `CDISFR`; empty: all."""
+    api_url: HttpUrl = "https://api.octopia-io.net/seller/v2"
+    """What stands before the path of every call."""
+    token_url: HttpUrl = (
+        "https://auth.octopia-io.net/auth/realms/maas/protocol/openid-connect/token"  # noqa: S105
+    )
+    """Where tokens are issued."""
+    timeout: Annotated[Duration, Between("5s", "15m")] = timedelta(seconds=60)
+    """For one whole call."""
+    seller_url: HttpUrl = "https://seller.octopia.com"
+    """The seller's web page, for links in the threads."""
+    opening_topic: Line = ""
+    """Sub-typology of discussions you open yourself; empty: the broadest one on offer."""
+    refund_reasons: dict[str, Line] = {}
+    """The service's reason for each cause of a refund; else the one whose words fit best.
+
+    Causes: claim, withdrawal, goodwill, out_of_stock.
+    """
+    reply_shape: Literal["auto", "receiver", "receivers"] = "auto"
+    """How a message names whom it goes to; `auto` finds out what the service takes."""
+    patch_shape: Literal["auto", "opt", "op"] = "auto"
+    """How a change is written."""
+    cancel_key: Literal["auto", "orderSellerId", "orderId"] = "auto"
+    """What a cancellation calls the order."""
+    cancel_shipping: Literal["auto", "line", "order"] = "auto"
+    """Where a cancellation of lines says that shipping is refunded."""
+
+    @property
+    def endpoint(self) -> str:
+        """The service's own address."""
+        return self.api_url
+
+
 def _wsdl(value: str, info: ValidationInfo) -> str:
     if value in SHIPPED_WSDL:
         return value
@@ -205,6 +261,21 @@ class Cdiscount(Model):
     """For one whole call; the service was seen to take minutes."""
     seller_url: HttpUrl = "https://seller.cdiscount.com"
     """The seller's web page, for links in the threads."""
+
+    @property
+    def endpoint(self) -> str:
+        """The service's own address."""
+        return self.service_url
+
+
+def marketplace_kind(table: Any) -> str:
+    """Which marketplace a table is about: its `kind`, else by the key only one of them has."""
+    if isinstance(table, Model):
+        return str(getattr(table, "kind", ""))
+    if not isinstance(table, dict):
+        return "octopia"
+    kind = table.get("kind", "cdiscount" if "login" in table else "octopia")
+    return kind if isinstance(kind, str) else ""
 
 
 class Sweeps(Model):
@@ -370,7 +441,10 @@ class Account(Model):
     """Of the times in threads and notices."""
     shop_names: tuple[Line, ...] = ()
     """Names the marketplace shows for this shop; tells the seller's messages apart."""
-    marketplace: Cdiscount
+    marketplace: Annotated[
+        Annotated[Octopia, Tag("octopia")] | Annotated[Cdiscount, Tag("cdiscount")],
+        Discriminator(marketplace_kind),
+    ]
     imap: Imap
     smtp: Smtp
     mailbox: MailboxLayout

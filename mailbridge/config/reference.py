@@ -84,6 +84,7 @@ def reference() -> str:
 def _section(section: shape.Section) -> str:
     title = section.title()
     heading = f"`{title}`" if title.startswith("[") else title.capitalize()
+    heading += f", kind = {section.kind}" if section.kind else ""
     about = inspect.cleandoc(section.model.__doc__ or "")
     rows = [
         f"| `{name}` | {_takes(field)} | {_default(field)} | {_cell(field.description or '')} |"

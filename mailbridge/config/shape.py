@@ -2,6 +2,10 @@
 
 `loader` asks it what a misspelt or misplaced key was meant to be, `reference` writes the docs
 from it. It knows the classes of `models` only by looking at them.
+
+A table that comes in several kinds (the marketplace) is a section for each: in the paths of this
+module the kind stands behind the table's name, as it does in pydantic's errors, and `written`
+takes it out again.
 """
 
 from __future__ import annotations
@@ -15,13 +19,24 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Literal
 
+from pydantic import Tag
 from pydantic.fields import FieldInfo
 
 from mailbridge.config.lines import Path
 from mailbridge.config.models import Config, Model
 from mailbridge.config.secret import Secret
 
-__all__ = ["NAME", "Section", "dotted", "field_at", "is_secret", "meant", "sections", "words"]
+__all__ = [
+    "NAME",
+    "Section",
+    "dotted",
+    "field_at",
+    "is_secret",
+    "meant",
+    "sections",
+    "words",
+    "written",
+]
 
 NAME = "*"
 """Stands in a section's path for a name the operator chose, or a place in a list."""
@@ -35,18 +50,20 @@ class Section:
     model: type[Model]
     many: bool = False
     """Whether it is written `[[…]]`."""
+    kind: str = ""
+    """Which of several kinds of this table; then the last part of `path` as well."""
 
     @property
     def values(self) -> Mapping[str, FieldInfo]:
         """The keys that are no tables of their own."""
         fields = self.model.model_fields
-        return {name: field for name, field in fields.items() if _tables(field.annotation) is None}
+        return {name: field for name, field in fields.items() if not _tables(field)}
 
     def title(self, path: Path = ()) -> str:
         """The header as it is written, with the names that `path` has at the same places."""
         names = [
             str(path[place]) if part == NAME and place < len(path) else part
-            for place, part in enumerate(self.path if not self.many else self.path[:-1])
+            for place, part in enumerate(self.path[:-1] if self.many or self.kind else self.path)
         ]
         names = ["NAME" if name == NAME else name for name in names]
         if not names:
@@ -64,18 +81,38 @@ def _bare(annotation: Any) -> Any:
     return annotation
 
 
-def _tables(annotation: Any) -> tuple[type[Model], bool, bool] | None:
-    """(model, named, many) if the annotation stands for a table, tables by name or a list."""
-    bare = _bare(annotation)
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What a field holds that is a table of its own, by name, in a list or in one of its kinds."""
+
+    model: type[Model]
+    named: bool = False
+    many: bool = False
+    kind: str = ""
+
+
+def _tables(field: FieldInfo) -> tuple[_Table, ...]:
+    """The tables a field stands for, one for each kind; none if it holds a plain value."""
+    bare = _bare(field.annotation)
     arguments = typing.get_args(bare)
     match typing.get_origin(bare):
-        case None if isinstance(bare, type) and issubclass(bare, Model):
-            return bare, False, False
+        case None if _is_model(bare):
+            return (_Table(bare),)
         case origin if origin is dict and _is_model(arguments[1]):
-            return arguments[1], True, False
+            return (_Table(arguments[1], named=True),)
         case origin if origin is tuple and _is_model(arguments[0]):
-            return arguments[0], False, True
-    return None
+            return (_Table(arguments[0], many=True),)
+        case origin if origin in (typing.Union, types.UnionType) and all(map(_tag, arguments)):
+            return tuple(_Table(_bare(one), kind=_tag(one)) for one in arguments)
+    return ()
+
+
+def _tag(annotation: Any) -> str:
+    """The kind a part of a union is told by; empty if it has none."""
+    if typing.get_origin(annotation) is not Annotated:
+        return ""
+    found = (one.tag for one in typing.get_args(annotation)[1:] if isinstance(one, Tag))
+    return next(found, "")
 
 
 def _is_model(annotation: Any) -> bool:
@@ -89,10 +126,13 @@ def sections() -> tuple[Section, ...]:
     def walk(section: Section) -> Iterator[Section]:
         yield section
         for name, field in section.model.model_fields.items():
-            if (inner := _tables(field.annotation)) is not None:
-                model, named, many = inner
-                tail = (name, NAME) if named or many else (name,)
-                yield from walk(Section(section.path + tail, model, many))
+            for table in _tables(field):
+                tail: tuple[str, ...] = (name,)
+                if table.named or table.many:
+                    tail = (name, NAME)
+                elif table.kind:
+                    tail = (name, table.kind)
+                yield from walk(Section(section.path + tail, table.model, table.many, table.kind))
 
     return tuple(walk(Section((), Config)))
 
@@ -104,6 +144,19 @@ def _section_at(path: Path) -> Section | None:
         ):
             return section
     return None
+
+
+def written(path: Path) -> Path:
+    """The path as the file has it: without the kinds of tables."""
+    for section in sections():
+        if (
+            section.kind
+            and len(path) >= len(section.path)
+            and _shared(section, path) == len(section.path)
+        ):
+            place = len(section.path) - 1
+            return path[:place] + path[place + 1 :]
+    return path
 
 
 def field_at(path: Path) -> FieldInfo | None:
@@ -163,7 +216,7 @@ def meant(path: Path) -> tuple[str, tuple[str, ...]]:
 def _homes(plain: str, path: Path) -> list[tuple[str, str]]:
     """(key, section) for the sections that have the key and are nearest to `path`."""
     found = [
-        (_shared(section, path), name, _home(section, name).title(path))
+        (_shared(section, path), name, _place(_home(section, name), path))
         for section in sections()
         for name in section.model.model_fields
         if _plain(name) == plain
@@ -172,13 +225,18 @@ def _homes(plain: str, path: Path) -> list[tuple[str, str]]:
     return [(name, title) for shared, name, title in found if shared == nearest]
 
 
+def _place(section: Section, path: Path) -> str:
+    return section.title(path) + (f' of kind "{section.kind}"' if section.kind else "")
+
+
 def _home(section: Section, name: str) -> Section:
     """The section itself, or for the name of a table that table's own."""
     return next(
         (
             one
             for one in sections()
-            if one.path in ((*section.path, name), (*section.path, name, NAME))
+            if one.path[: len(section.path) + 1] == (*section.path, name)
+            and one.path[len(section.path) + 1 :] in ((), (NAME,), (one.kind,))
         ),
         section,
     )

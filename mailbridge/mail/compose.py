@@ -58,6 +58,12 @@ class SellerPages:
         base = web_link(seller_url).rstrip("/")
         return cls(f"{base}/Messages", f"{base}/Orders.html") if base else cls()
 
+    @classmethod
+    def of_octopia(cls, seller_url: str) -> SellerPages:
+        """The Seller Zone's front page: the addresses below it are not on record."""
+        base = web_link(seller_url).rstrip("/")
+        return cls(base, base)
+
 
 @dataclass(frozen=True, slots=True)
 class Composed:

@@ -24,18 +24,23 @@ def uncommented() -> str:
     return re.sub(r"^#(?=[a-z\[])", "", EXAMPLE, flags=re.MULTILINE)
 
 
-def first(tables: list[Any] | dict[str, Any]) -> Any:
-    """The first of several tables, listed or named."""
-    return tables[0] if isinstance(tables, list) else next(iter(tables.values()))
-
-
-def keys(table: dict[str, Any], section: shape.Section) -> set[str]:
-    """The keys of this section's table in the data, the first account or element taken."""
-    here: Any = table
-    for part in section.path:
-        here = first(here) if part == shape.NAME else here[part]
+def table(data: dict[str, Any], section: shape.Section) -> dict[str, Any]:
+    """The section's table in the data: the first account of its kind, the first of a list."""
+    here: Any = data
+    for part in section.path[:-1] if section.kind else section.path:
+        if part != shape.NAME:
+            here = here[part]
+        elif isinstance(here, list):
+            here = here[0]
+        else:
+            kinds = [one for one in here.values() if _is_kind(one, section.kind)]
+            here = kinds[0]
     assert isinstance(here, dict)
-    return set(here)
+    return here
+
+
+def _is_kind(account: dict[str, Any], kind: str) -> bool:
+    return kind in ("", account.get("marketplace", {}).get("kind"))
 
 
 def test_the_example_as_it_stands_can_be_used(tmp_path: Path) -> None:
@@ -48,7 +53,7 @@ def test_the_example_as_it_stands_can_be_used(tmp_path: Path) -> None:
 def test_the_example_shows_every_key_there_is(tmp_path: Path) -> None:
     data = tomllib.loads(uncommented())
     for section in shape.sections():
-        assert keys(data, section) == set(section.model.model_fields), section.title()
+        assert set(table(data, section)) == set(section.model.model_fields), section.title()
 
 
 def test_the_example_with_every_key_switched_on_can_be_used(tmp_path: Path) -> None:
@@ -68,14 +73,12 @@ def test_an_optional_key_is_shown_with_its_default() -> None:
     data = tomllib.loads(uncommented())
     compared = 0
     for section in shape.sections():
-        table: Any = data
-        for part in section.path:
-            table = first(table) if part == shape.NAME else table[part]
+        written = table(data, section)
         for name, field in section.values.items():
             default = field.get_default(call_default_factory=True)
             if field.is_required() or default in (None, "", (), {}):
                 continue
-            shown = table[name]
+            shown = written[name]
             shown = DURATION.validate_python(shown) if isinstance(default, timedelta) else shown
             assert shown == (str(default) if isinstance(default, Path) else default), name
             compared += 1

@@ -11,6 +11,7 @@ import pytest
 
 from mailbridge.config import loader, shape
 from mailbridge.config.loader import ConfigError, Loaded, load, unreadable_secrets
+from mailbridge.config.models import Cdiscount
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
 
 GOOD = """
@@ -108,7 +109,9 @@ def test_a_description_that_comes_with_mailbridge_is_known_by_its_name(
     desk: Desk, name: str
 ) -> None:
     config = desk.load(changed(('"shop-api"', f'"shop-api"\nwsdl = "{name}"'))).config
-    assert config.accounts["shop"].marketplace.wsdl == name
+    market = config.accounts["shop"].marketplace
+    assert isinstance(market, Cdiscount)
+    assert market.wsdl == name
 
 
 @pytest.mark.parametrize(
