@@ -30,14 +30,16 @@ async def waits(
 ) -> Mapping[str, Wait]:
     """Who waits for an answer, by discussion: among these, or among all; nearest limit first."""
     times, now = ctx.answer_times, ctx.clock()
-    words = await tx.waiting.words(ids)
     found: list[Wait] = []
-    for row in (await tx.discussions.many(words)).values():
+    cases = await tx.waiting.cases(ids)
+    # Read in parts: thousands at once would keep the event loop from everybody else.
+    words = await tx.waiting.words([case.id for case in cases])
+    for case in cases:
         # An exchange that goes on under a claim's number is answered there.
-        goes_on_elsewhere = row.twin is not None and row.kind != DiscussionKind.CLAIM
-        since = waiting_since(words[row.id])
-        if since is None or row.status == Status.CLOSED or goes_on_elsewhere:
+        goes_on_elsewhere = case.twin is not None and case.kind != DiscussionKind.CLAIM
+        since = waiting_since(words.get(case.id, ()))
+        if since is None or case.status == Status.CLOSED or goes_on_elsewhere:
             continue
-        due = times.due(DiscussionKind(row.kind), since)
-        found.append(Wait(row.id, row.short, since, due, times.urgency(due, now)))
+        due = times.due(DiscussionKind(case.kind), since)
+        found.append(Wait(case.id, case.short, since, due, times.urgency(due, now)))
     return {wait.discussion: wait for wait in sorted(found, key=lambda w: (w.due, w.short))}

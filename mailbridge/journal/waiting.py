@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.deadline import Word
@@ -13,14 +14,25 @@ from mailbridge.domain.discussion import AuthorKind, Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, FlagRow, MessageRow
 
-__all__ = ["Waiting"]
+__all__ = ["Case", "Waiting"]
 
 _ON_ITS_WAY = (DeliveryState.SUBMITTING, DeliveryState.SUBMITTED, DeliveryState.UNCERTAIN)
 """Left, perhaps, and not yet a message of the discussion."""
 
 _ASKING = (AuthorKind.CUSTOMER, AuthorKind.OPERATOR)
 
-_CHUNK = 400
+_CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What of a discussion decides until when it is to be answered."""
+
+    id: str
+    short: str
+    kind: str
+    status: str
+    twin: str | None
 
 
 class Waiting:
@@ -30,9 +42,23 @@ class Waiting:
         self._session = session
         self._account = account
 
-    async def words(self, ids: Collection[str] | None = None) -> dict[str, list[Word]]:
-        """What was said in these discussions, or in all that are open; replies of ours that are
-        on their way count as said."""
+    async def cases(self, ids: Collection[str] | None = None) -> list[Case]:
+        """These discussions, or all that are open."""
+        query = select(
+            DiscussionRow.id,
+            DiscussionRow.short,
+            DiscussionRow.kind,
+            DiscussionRow.status,
+            DiscussionRow.twin,
+        ).where(DiscussionRow.account == self._account)
+        if ids is None:
+            queries = [query.where(DiscussionRow.status != Status.CLOSED)]
+        else:
+            queries = [query.where(DiscussionRow.id.in_(part)) for part in _parts(ids)]
+        return [Case(*row) for one in queries for row in await self._session.execute(one)]
+
+    async def words(self, ids: Collection[str]) -> dict[str, list[Word]]:
+        """What was said in these discussions; replies of ours on their way count as said."""
         said: dict[str, list[Word]] = {}
         for part in _parts(ids):
             messages = (
@@ -44,26 +70,25 @@ class Waiting:
                     DeliveryRow.created_at,
                     DeliveryRow.message_id,
                 )
-                .join(DiscussionRow, _of_message())
                 .outerjoin(DeliveryRow, DeliveryRow.id == MessageRow.delivery)
-                .where(MessageRow.account == self._account)
+                .where(MessageRow.account == self._account, MessageRow.discussion.in_(part))
             )
-            for row in await self._session.execute(messages.where(_among(part))):
+            for row in await self._session.execute(messages):
                 # What an earlier journal sent was taken up nobody knows when.
                 written = row.created_at if row.message_id else None
                 word = Word(_author(row.author_kind), row.sent_at, row.seen_at, written)
                 said.setdefault(row.discussion, []).append(word)
-            leaving = (
-                select(
-                    DeliveryRow.discussion,
-                    DeliveryRow.created_at,
-                    DeliveryRow.submitted_at,
-                    DeliveryRow.first_tried_at,
-                )
-                .join(DiscussionRow, _of_delivery())
-                .where(DeliveryRow.account == self._account, DeliveryRow.state.in_(_ON_ITS_WAY))
+            leaving = select(
+                DeliveryRow.discussion,
+                DeliveryRow.created_at,
+                DeliveryRow.submitted_at,
+                DeliveryRow.first_tried_at,
+            ).where(
+                DeliveryRow.account == self._account,
+                DeliveryRow.state.in_(_ON_ITS_WAY),
+                DeliveryRow.discussion.in_(part),
             )
-            for gone in await self._session.execute(leaving.where(_among(part))):
+            for gone in await self._session.execute(leaving):
                 left = gone.submitted_at or gone.first_tried_at or gone.created_at
                 word = Word(AuthorKind.SELLER, left, written_at=gone.created_at)
                 said.setdefault(gone.discussion, []).append(word)
@@ -90,7 +115,7 @@ class Waiting:
                 )
                 .where(
                     FilingRow.account == self._account,
-                    FilingRow.discussion.in_(part or ()),
+                    FilingRow.discussion.in_(part),
                     FilingRow.state == FilingState.FILED,
                     MessageRow.author_kind != AuthorKind.SELLER,
                 )
@@ -122,26 +147,6 @@ def _author(kind: str) -> AuthorKind:
     return AuthorKind(kind) if kind in set(AuthorKind) else AuthorKind.AUTOMATIC
 
 
-def _parts(ids: Collection[str] | None) -> list[list[str] | None]:
-    if ids is None:
-        return [None]
+def _parts(ids: Collection[str]) -> list[list[str]]:
     unique = list(dict.fromkeys(ids))
     return [unique[start : start + _CHUNK] for start in range(0, len(unique), _CHUNK)]
-
-
-def _among(part: list[str] | None) -> ColumnElement[bool]:
-    if part is None:
-        return DiscussionRow.status != Status.CLOSED
-    return DiscussionRow.id.in_(part)
-
-
-def _of_message() -> ColumnElement[bool]:
-    return and_(
-        DiscussionRow.account == MessageRow.account, DiscussionRow.id == MessageRow.discussion
-    )
-
-
-def _of_delivery() -> ColumnElement[bool]:
-    return and_(
-        DiscussionRow.account == DeliveryRow.account, DiscussionRow.id == DeliveryRow.discussion
-    )
