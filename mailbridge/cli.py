@@ -35,7 +35,13 @@ from mailbridge.ops import logging
 from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.redaction import Redactor
-from mailbridge.report import show_check, show_discussion, show_orders, show_status
+from mailbridge.report import (
+    show_check,
+    show_discussion,
+    show_orders,
+    show_status,
+    show_templates,
+)
 from mailbridge.service import perform, serve, socket_path
 
 __all__ = ["main"]
@@ -56,7 +62,7 @@ _ACTIONS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parsed(argv)
     console = Console(highlight=False, soft_wrap=True)
     try:
         return asyncio.run(_run(arguments, console))
@@ -68,6 +74,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ControlError, AlreadyRunning, JournalError, SecretError, OSError) as error:
         print(f"mailbridge: {error}", file=sys.stderr)
         return FAILED
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """As argparse does, but that KEY=VALUE words may stand behind options, too."""
+    parser = _parser()
+    arguments, further = parser.parse_known_args(argv)
+    values: list[str] | None = getattr(arguments, "values", None)
+    if further and (values is None or any(w.startswith("-") for w in further)):
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    if values is not None:
+        values += further
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
             action.add_argument("--reply", help="this one, where several are held (see show)")
         action.add_argument("--json", action="store_true")
 
+    _templates_parser(commands.add_parser("templates", help="the reply templates agents may use"))
+
     backfill = commands.add_parser("backfill", help="file the history of an account")
     backfill.add_argument("account")
     backfill.add_argument("--days", type=int, default=30, help="how far back (default: 30)")
@@ -132,6 +152,23 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--discussions", type=int, default=20, help="how many at the start")
     simulate.add_argument("--wsdl", help="serve this WSDL folder instead of our own subset")
     return parser
+
+
+def _templates_parser(parser: argparse.ArgumentParser) -> None:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--account", help="of this account (default: the first)")
+    shared.add_argument("--json", action="store_true")
+    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+    acts.add_parser("list", parents=[shared], help="all of them, and what is wrong with others")
+    show = acts.add_parser("show", parents=[shared], help="one of them as it is written")
+    show.add_argument("name")
+    render = acts.add_parser("render", parents=[shared], help="one of them as it would be read")
+    render.add_argument("name")
+    render.add_argument("values", nargs="*", metavar="KEY=VALUE", help="as agents give them")
+    about = render.add_mutually_exclusive_group(required=True)
+    about.add_argument("--order", metavar="NUMBER", help="for an order that the journal holds")
+    about.add_argument("--sample", action="store_true", help="for an invented one")
+    acts.add_parser("check", parents=[shared], help="try each of them on invented orders")
 
 
 async def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -177,6 +214,8 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             else:
                 show_orders(answer, console)
             return FAILED if answer["unknown"] else OK
+        case "templates":
+            return await _templates(config, arguments, console)
         case "backfill":
             return await _backfill(config, arguments, console)
         case action:
@@ -249,6 +288,41 @@ async def _check(loaded: Loaded, arguments: argparse.Namespace, console: Console
     else:
         show_check(findings, console)
     return ATTENTION if any(f.bad for f in findings) else OK
+
+
+async def _templates(config: Config, arguments: argparse.Namespace, console: Console) -> int:
+    from mailbridge.checkup.reply_templates import Desk
+
+    desk = Desk(config, arguments.account)
+    match arguments.act:
+        case "list":
+            answer = desk.listing()
+        case "show":
+            answer = desk.shown(arguments.name)
+        case "check":
+            answer = desk.tried()
+        case _:
+            values = _values(arguments.values)
+            if arguments.sample:
+                answer = desk.sampled(arguments.name, values)
+            else:
+                call = {"template": arguments.name, "order": arguments.order, "values": values}
+                account = {"account": arguments.account} if arguments.account else {}
+                answer = await _ask(config, "template", **call, **account)
+    if arguments.json:
+        _print_json(answer)
+    else:
+        show_templates(answer, console)
+    return ATTENTION if answer.get("faults") else OK
+
+
+def _values(words: Sequence[str]) -> dict[str, str]:
+    """`key=value` words as a mapping; raises CommandFailed for others."""
+    pairs = [word.partition("=") for word in words]
+    wrong = next((key for key, sign, _ in pairs if not sign or not key), None)
+    if wrong is not None:
+        raise CommandFailed(f"{wrong!r}: give values as KEY=VALUE")
+    return {key: value for key, _, value in pairs}
 
 
 async def _backfill(config: Config, arguments: argparse.Namespace, console: Console) -> int:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from mailbridge.checkup.finding import Finding, State
 
-__all__ = ["show_check", "show_discussion", "show_orders", "show_status"]
+__all__ = ["show_check", "show_discussion", "show_orders", "show_status", "show_templates"]
 
 Answer = Mapping[str, Any]
 
@@ -313,6 +313,38 @@ def _section(
     if rows:
         _title(console, title)
         _show(console, _listing(heads, rows))
+
+
+def show_templates(answer: Answer, console: Console) -> None:
+    """Templates as `templates` gives them: a list, one in full, or a text for a customer."""
+    if "text" in answer:
+        _line(console, answer["text"])
+        if answer.get("closes"):
+            _line(console)
+            _line(console, "and the discussion is closed", "yellow")
+        return
+    rows = [
+        (one["name"], one["language"], one["title"], _takes(one)) for one in answer["templates"]
+    ]
+    if rows:
+        _show(console, _listing(("name", "language", "title", "takes"), rows))
+    for one in answer["templates"]:
+        if "source" in one:
+            for each in one["variables"]:
+                _line(console, f"{each['name']}: {each['say']}")
+            _line(console)
+            _line(console, one["source"])
+    for fault in answer["faults"]:
+        _line(console, f"BAD  {fault}", _COLOURS[State.BAD])
+    if "source" not in (answer["templates"] or [{}])[0] and not answer["faults"]:
+        _line(console, f"{_count(len(rows), 'template')}, nothing wrong", "green")
+
+
+def _takes(template: Answer) -> str:
+    """Needs in words, then values, the ones that may be left out in brackets."""
+    values = [v["name"] if v["required"] else f"[{v['name']}]" for v in template["variables"]]
+    needs = [f"({need})" for need in template["needs"]]
+    return " ".join((*needs, *values, *(["closes"] if template["closes"] else [])))
 
 
 # --- the parts of a page ------------------------------------------------------------------------

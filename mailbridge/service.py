@@ -53,6 +53,7 @@ async def serve(config: Config, *, redactor: Redactor, stop: asyncio.Event | Non
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with InstanceLock(config.state_dir):
         async with bridges(config, redactor=redactor) as built, httpx.AsyncClient() as http:
+            await asyncio.to_thread(_tell_broken_templates, built)
             submission = _alert_submission(built, redactor)
             try:
                 alerts = Alerts(_alert_settings(built), submission=submission, http=http)
@@ -116,6 +117,11 @@ async def perform(
                 return await operations.orders(
                     numbers, refresh=bool(arguments.get("refresh", False))
                 )
+            case "template":
+                given = {str(k): str(v) for k, v in arguments.get("values", {}).items()}
+                return await operations.template(
+                    arguments["template"], arguments["order"], given, arguments.get("account")
+                )
             case "pause":
                 return await operations.pause(arguments["account"], arguments.get("why", ""))
             case "resume":
@@ -151,6 +157,17 @@ async def _told(answers: AsyncIterator[Answer]) -> AsyncIterator[Answer]:
         raise CommandFailed(str(error)) from None
     except Exception as error:
         raise CommandFailed(classify(error).words) from None
+
+
+def _tell_broken_templates(built: Bridges) -> None:
+    """A reply template that cannot be used: whoever runs the daemon hears of it first."""
+    faults = [
+        str(fault)
+        for bridge in built.accounts.values()
+        for fault in bridge.ctx.composer.catalogue.listed().faults
+    ]
+    for fault in dict.fromkeys(faults):
+        log.error("reply template broken: replies that use it will be held", problem=fault)
 
 
 def _alert_submission(built: Bridges, redactor: Redactor) -> Submission | None:

@@ -294,10 +294,24 @@ async def test_a_variable_only_some_mails_have(desk: Desk) -> None:
 
 async def test_a_greeting_that_names_what_is_not_there(desk: Desk) -> None:
     async with desk.world():
-        told = await checked(desk.load(replies={"greeting": '"Bonjour {{ client }},"'}))
+        told = await checked(desk.load(replies={"greeting": '"Bonjour {{ customer.prenom }},"'}))
     assert told.bad() == {"shop/templates: replies.greeting"}
-    assert "'client' is undefined" in told["shop/templates: replies.greeting"].words
+    assert "no attribute 'prenom'" in told["shop/templates: replies.greeting"].words
     assert "answers are held" in told["shop/templates: replies.greeting"].way_out
+
+
+async def test_a_reply_template_that_cannot_be_used(desk: Desk) -> None:
+    own = desk.home / "own" / "replies"
+    own.mkdir(parents=True)
+    head = '+++\ntitle = "Garantie"\nlanguage = "fr"\n+++\n'
+    (own / "garantie.txt.j2").write_text(head + "Garanti {{ duree }}.\n")
+    (own / "fuite.txt.j2").write_text(head + "Écrivez à <x@mb.invalid>, merci.\n")
+    async with desk.world():
+        told = await checked(desk.load(top={"templates_dir": '"own"'}))
+    names = {"shop/templates: replies/fuite.txt.j2", "shop/templates: replies/garantie.txt.j2"}
+    assert told.bad() == names
+    assert "line 5: nothing gives a value to duree" in told[max(names)].words
+    assert "replies that use it are held" in told[max(names)].way_out
 
 
 # --- this machine ------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ COMMANDS = (
     "resend",
     "close",
     "retry",
+    "templates",
     "backfill",
     "demo",
     "simulate",
@@ -375,3 +376,61 @@ async def test_a_day_with_a_daemon(desk: Desk) -> None:
         assert not (desk.home / "run" / "control.sock").exists()
         told = await mailbridge(*here, "status")
         assert "the daemon is not running" in told.out
+
+
+# --- templates -----------------------------------------------------------------------------------
+
+
+async def test_templates_need_nothing_but_the_file(desk: Desk) -> None:
+    here = ("-c", desk.write(), "templates")
+    told = await mailbridge(*here, "list")
+    assert told.code == OK
+    assert "colis fr Où est mon colis ? (order) (parcel)" in told.flat
+    told = await mailbridge(*here, "check", "--json")
+    assert told.json["faults"] == []
+    told = await mailbridge(*here, "show", "retard")
+    assert "date: la nouvelle date" in told.flat
+    assert "{{ hello }}" in told.out
+    told = await mailbridge(*here, "render", "--sample", "retard", "date=jeudi")
+    assert "Voici la nouvelle date prévue\u00a0: jeudi." in told.out
+    told = await mailbridge(*here, "render", "--sample", "merci")
+    assert told.out.endswith("and the discussion is closed\n")
+
+
+async def test_templates_say_what_is_wrong(desk: Desk) -> None:
+    own = desk.home / "own" / "replies"
+    own.mkdir(parents=True)
+    (own / "Été.txt.j2").write_text("Bonjour")
+    (own / "merci.txt.j2").write_text("Merci !")
+    here = ("-c", desk.write(top={"templates_dir": '"own"'}), "templates")
+    told = await mailbridge(*here, "list")
+    assert told.code == ATTENTION
+    assert "rename it to ete.txt.j2" in told.flat
+    assert "replies/merci.txt.j2, line 1: begins without front matter" in told.flat
+    for words, why in (
+        (("show", "colsi"), "there is no template 'colsi'; did you mean colis?"),
+        (("show", "merci"), "begins without front matter"),
+        (("render", "--sample", "retard", "jeudi"), "give values as KEY=VALUE"),
+        (("render", "--sample", "colis", "couleur=bleu"), "not known: couleur"),
+        (("list", "--account", "ship"), "no account 'ship'"),
+        (("render", "colis", "--order", "1"), "there is no"),
+    ):
+        told = await mailbridge(*here, *words)
+        assert (told.code, told.out) == (FAILED, "")
+        assert why in told.err
+
+
+async def test_a_template_for_a_real_order(desk: Desk) -> None:
+    async with desk.world() as world:
+        claim = world.cast.claim()
+        here = ("-c", desk.write())
+        assert (await mailbridge(*here, "run", "--once")).code == OK
+        render = (*here, "templates", "render", "colis", "--json", "--order")
+        told = await mailbridge(*render, str(claim.order_number), "transporteur=UPS")
+        assert told.code == OK
+        assert f"commande {claim.order_number} " in told.json["text"]
+        assert "UPS" in told.json["text"]
+        told = await mailbridge(*render, "NOTHERE")
+        assert (told.code, told.out) == (FAILED, "")
+        assert "'NOTHERE' is not in the journal" in told.err
+        assert world.relay.accepted == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.uptake import ORDER
@@ -20,11 +21,20 @@ from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.frame import frame_for
 from mailbridge.mail.rendering import TemplateBroken
-from mailbridge.mail.reply_catalogue import Need, ReplyTemplate, Unknown, Variable
+from mailbridge.mail.reply_catalogue import Catalogue, Need, ReplyTemplate, Unknown, Variable
 from mailbridge.mail.reply_rendering import BadValues, Lacking, RenderedReply, render_reply
 from mailbridge.mail.reply_values import ReplyValues, reply_values
 
-__all__ = ["Fault", "Filled", "case_values", "fill", "known_order"]
+__all__ = [
+    "Fault",
+    "Filled",
+    "case_values",
+    "fault_words",
+    "fill",
+    "fill_for_order",
+    "fill_one",
+    "known_order",
+]
 
 Fault = tuple[HoldReason, Mapping[str, str]]
 
@@ -76,6 +86,67 @@ def case_values(
     )
 
 
+async def fill_for_order(
+    ctx: Context, number: str, asked: Command, sender: str
+) -> RenderedReply | Fault | None:
+    """A template filled in for an order and its newest discussion, as if it were alone in a
+    reply of `sender`; None for an order that the journal does not hold."""
+    async with ctx.read() as tx:
+        order = await known_order(tx, number)
+        discussions = await tx.discussions.of_order(number)
+    if order is None:
+        return None
+    frame = frame_for(ctx.config, sender)
+    if discussions:
+        values = case_values(ctx, discussions[-1], order, sender)
+    else:
+        values = reply_values(
+            customer=order.customer_name,
+            shop=frame.shop,
+            agent=frame.agent,
+            marketplace=ctx.composer.marketplace,
+            kind="",
+            title="",
+            claim="",
+            started_at=order.created_at,
+            order=order,
+        )
+    return await asyncio.to_thread(
+        fill_one,
+        ctx.composer.catalogue,
+        ctx.zone,
+        asked,
+        values,
+        hello=not frame.greeting.text.strip(),
+        bye=not frame.signature.text.strip(),
+        has_order=True,
+    )
+
+
+def fault_words(fault: Fault) -> str:
+    """Why a template cannot be filled in, for an operator."""
+    reason, facts = fault
+    match reason:
+        case HoldReason.UNKNOWN_TEMPLATE:
+            near = facts["near"]
+            return "there is no such template" + (f"; did you mean {near}?" if near else "")
+        case HoldReason.TEMPLATE_NEEDS:
+            return f"“{facts['title']}” needs {_NEEDED[facts['what']]}"
+        case HoldReason.TEMPLATE_VALUES:
+            missing, unknown = facts["missing"], facts["unknown"]
+            parts = (missing and f"missing: {missing}", unknown and f"not known: {unknown}")
+            return f"“{facts['title']}”: {'; '.join(filter(None, parts))}"
+        case _:
+            return facts.get("what", str(reason))
+
+
+_NEEDED = {
+    "order": "an order, and there is none",
+    "details": "the order's details, which have not been read yet",
+    "parcel": "a parcel, and the order shows none",
+}
+
+
 def _fill(
     ctx: Context, discussion: DiscussionRow, sender: str, read: Parsed, values: ReplyValues
 ) -> Filled | Fault:
@@ -86,8 +157,9 @@ def _fill(
         if isinstance(piece, str):
             texts.append(piece)
             continue
-        made = _piece(
-            ctx,
+        made = fill_one(
+            ctx.composer.catalogue,
+            ctx.zone,
             piece,
             values,
             hello=place == 0 and not frame.greeting.text.strip(),
@@ -111,8 +183,9 @@ def _fill(
     return Filled("\n\n".join(texts), commands)
 
 
-def _piece(
-    ctx: Context,
+def fill_one(
+    catalogue: Catalogue,
+    zone: ZoneInfo,
     asked: Command,
     values: ReplyValues,
     *,
@@ -121,14 +194,13 @@ def _piece(
     has_order: bool,
 ) -> RenderedReply | Fault:
     """One template, or why it cannot be filled in, as a notice tells it."""
-    catalogue = ctx.composer.catalogue
     line = {"line": asked.line}
     try:
         template = catalogue.find(asked.argument)
         if isinstance(template, Unknown):
             return HoldReason.UNKNOWN_TEMPLATE, {**line, "near": ", ".join(template.near)}
         made = render_reply(
-            catalogue, template, asked.options, values, zone=ctx.zone, hello=hello, bye=bye
+            catalogue, template, asked.options, values, zone=zone, hello=hello, bye=bye
         )
     except TemplateBroken as broken:
         return HoldReason.TEMPLATE_BROKEN, {"name": broken.name, "what": str(broken)}

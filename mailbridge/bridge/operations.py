@@ -16,9 +16,11 @@ from typing import Any
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.deadlines import Wait, waits
+from mailbridge.bridge.filling import fault_words, fill_for_order
 from mailbridge.bridge.overview import orders_of
 from mailbridge.bridge.probe import file_probe, read_proof
 from mailbridge.bridge.sweep import SweepKind
+from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.deadline import Urgency
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.filing import MACHINE as FILING
@@ -195,6 +197,32 @@ class Operations:
                 raise OperationRefused(f"account {bridge.ctx.name}: {error}") from None
         known = {order["number"] for order in shown}
         return {"orders": shown, "unknown": [n for n in numbers if n not in known]}
+
+    async def template(
+        self, template: str, order: str, values: dict[str, str], account: str | None = None
+    ) -> Answer:
+        """A reply template filled in for an order that the journal holds; nothing is sent."""
+        bridges = [self._account(account)] if account else list(self._accounts.values())
+        asked = Command(Verb.TEMPLATE, template, template, values)
+        for bridge in bridges:
+            ctx = bridge.ctx
+            sender = next((person.address for person in ctx.config.staff), "")
+            made = await fill_for_order(ctx, order, asked, sender)
+            if made is None:
+                continue
+            if isinstance(made, tuple):
+                raise OperationRefused(fault_words(made))
+            return {
+                "account": ctx.name,
+                "order": order,
+                "template": made.template.name,
+                "closes": made.template.closes,
+                "text": made.text,
+            }
+        raise OperationRefused(
+            f"order {order!r} is not in the journal: only orders of discussions are read; "
+            "try --sample"
+        )
 
     async def pause(self, account: str, why: str = "") -> Answer:
         """Stop sending and obeying for an account; threads are still filed."""

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from mailbridge.adapters import (
     composer_for,
@@ -24,6 +25,7 @@ from mailbridge.domain.discussion import Author, AuthorKind
 from mailbridge.mail.frame import frame_for
 from mailbridge.mail.port import SubmissionUnavailable
 from mailbridge.mail.rendering import TemplateBroken, shipped_folder
+from mailbridge.mail.reply_samples import try_replies
 from mailbridge.mail.samples import SAMPLE_MESSAGE, SAMPLE_ORDER, SAMPLE_THREAD, sample_notices
 from mailbridge.marketplace.port import Capabilities, MarketplaceError, ReplyChannel
 from mailbridge.ops.redaction import Redactor
@@ -96,6 +98,10 @@ def _templates(notes: Notes, config: Config, name: str, account: Account) -> Non
         count += 1
         if problem is not None:
             faults.setdefault(str(problem), problem)
+    identity = identity_for(name, account, (b"a key for samples that are never filed",))
+    catalogue = composer_for(config, name, account, identity).catalogue
+    for broken in try_replies(catalogue, identity, ZoneInfo(account.timezone)):
+        notes.bad(broken.name, str(broken), "mend it; until then replies that use it are held")
     for words, fault in faults.items():
         of_frame = not fault.name.endswith(".j2")
         notes.bad(
@@ -107,7 +113,9 @@ def _templates(notes: Notes, config: Config, name: str, account: Account) -> Non
         )
     if not faults:
         language = language_of(config, account)
-        notes.ok("templates", f"{count} sample mails rendered in {_LANGUAGES[language]}")
+        replies = len(catalogue.listed().templates)
+        done = f"{count} sample mails rendered in {_LANGUAGES[language]}"
+        notes.ok("templates", f"{done}; {replies} reply templates")
     if config.templates_dir is not None:
         for file in _unused(config.templates_dir):
             notes.warn(
