@@ -356,16 +356,33 @@ async def test_a_broken_one_never_falls_back_on_ours(tmp_path: Path) -> None:
         assert shop.sent == ["Merci à vous, et bonne journée."]
 
 
-async def test_a_text_that_is_too_long_is_held(tmp_path: Path) -> None:
-    top = own(tmp_path, roman=HEAD + "{% for i in range(9000) %}Bla bla. {% endfor %}")
+async def test_the_finished_text_has_to_fit_the_marketplace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = own(tmp_path, roman=HEAD + "{% for i in range(900) %}Bla bla. {% endfor %}")
     async with open_shop(tmp_path, top=top) as shop:
+        market = type(shop.bridge.ctx.marketplace)
+        limits = replace(shop.bridge.ctx.marketplace.capabilities, text_max=5000)
+        monkeypatch.setattr(market, "capabilities", limits)
         discussion = await shipped(shop)
-        limit = shop.bridge.ctx.marketplace.capabilities.text_max
         await say(shop, discussion, "!modèle roman")
 
-        assert limit is None or shop.sent == []
-        if limit is not None:
-            assert await shop.told() == ["hold/text_length"]
+        assert (shop.sent, await shop.told()) == ([], ["hold/text_length"])
+        assert "8099" in flat(await shop.notice("hold/text_length"))
+
+
+async def test_a_refund_is_announced_by_template_once_it_is_proven(tmp_path: Path) -> None:
+    money = {"enabled": True, "most": 500, "most_per_order": 500, "most_per_day": 1000}
+    async with open_shop(tmp_path, config={"money": money}) as shop:
+        discussion = await shipped(shop)
+        await say(shop, discussion, "!rembourser total\n!modèle rembourse")
+        assert shop.sent == []
+        question = await shop.notice("confirm")
+        await shop.world.agent().reply(question, f"!confirmer {code_in(question)}")
+        await shop.settle()
+
+        number = order_of(shop, discussion).number
+        assert f"Nous avons fait le remboursement de votre commande {number}." in shop.sent[0]
 
 
 async def test_an_internal_word_in_a_template_is_held(tmp_path: Path) -> None:
