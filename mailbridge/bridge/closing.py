@@ -29,8 +29,10 @@ from mailbridge.marketplace.port import (
     TransientError,
 )
 
-__all__ = ["Closing", "ask_to_close"]
+__all__ = ["WITHOUT_MONEY", "Closing", "ask_to_close"]
 
+WITHOUT_MONEY = "money"
+"""A withdrawn close's answer: nobody undid it, the money it was to follow did not move."""
 _RECORDING = timedelta(hours=72)
 """How long "the last answer is not yours" may be our own reply still on its way."""
 
@@ -154,6 +156,7 @@ class Closing:
                 refunds = {RefundState(m.state) for m in money}
                 if not states and not refunds <= {RefundState.PROVEN}:
                     if refunds <= refund.SETTLED:
+                        row.answer = WITHOUT_MONEY
                         _move(tx, row, ClosingEvent.WITHDRAW, "its money did not move")
                 elif DeliveryState.RECORDED in states or not states:
                     _move(tx, row, ClosingEvent.PROCEED)

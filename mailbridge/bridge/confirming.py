@@ -6,12 +6,15 @@ will be done gives the code shown there. Nothing here asks the marketplace: `bri
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.movement import move, notify
 from mailbridge.bridge.terms import asked_to_json, confirmation_code, facts_of
 from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.delivery import MACHINE as DELIVERY
+from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.discussion import DiscussionKind
 from mailbridge.domain.money import Asked, Cause, GestureMotive, gesture_motive
 from mailbridge.domain.notice import Notice, NoticeKind
@@ -20,14 +23,18 @@ from mailbridge.journal.tables import DiscussionRow, MoneyRow
 from mailbridge.journal.transaction import Transaction
 
 __all__ = [
+    "MAX_TRIES",
     "ask_for_money",
     "asked_by_command",
     "confirm",
     "confirmable",
+    "is_right_code",
     "question",
     "withdraw",
 ]
 
+MAX_TRIES = 3
+"""Wrong codes after which a question can't be answered any more."""
 _CONFIRMABLE = frozenset({RefundState.WAITING, RefundState.ABSENT})
 
 
@@ -112,14 +119,40 @@ async def confirmable(tx: Transaction, answers: str | None, discussion: str) -> 
     return waiting[-1] if waiting else None
 
 
-def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> None:
-    """A person who saw what will be done wants it done."""
+def is_right_code(ctx: Context, row: MoneyRow, code: str, now: datetime) -> bool:
+    """Whether this is the code of the question that stands now; a wrong one is not counted."""
+    return (
+        row.code_until is not None
+        and now <= row.code_until
+        and row.code_tries < MAX_TRIES
+        and code == confirmation_code(ctx, row)
+    )
+
+
+async def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> None:
+    """A person who saw what will be done wants it done; a text held for want of it waits again."""
+    if row.state == RefundState.ABSENT and row.reply is not None:
+        await _text_waits_again(tx, row.reply)
     event = RefundEvent.RETRY if row.state == RefundState.ABSENT else RefundEvent.CONFIRM
     move(tx, row, event, f"confirmed by {by}"[:100])
     row.confirmed_by, row.confirmed_at = by, tx.now
     row.code_until, row.due_at, row.attempts = None, tx.now, 0
     row.missed_at, row.settled_at = None, None
     ctx.bells.outgoing.set()
+
+
+async def _text_waits_again(tx: Transaction, reply: str) -> None:
+    for delivery in await tx.deliveries.of_reply(reply):
+        if delivery.state == DeliveryState.HELD:
+            delivery.after_money = True
+            tx.move(
+                delivery,
+                DELIVERY,
+                DeliveryEvent.RELEASE,
+                discussion=delivery.discussion,
+                subject=str(delivery.id),
+                detail="its money is asked for again",
+            )
 
 
 async def withdraw(tx: Transaction, row: MoneyRow, why: str) -> bool:

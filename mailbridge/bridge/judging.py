@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from mailbridge.bridge.confirming import confirmable
+from mailbridge.bridge.confirming import MAX_TRIES, confirmable, is_right_code
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.bridge.obeying import Obeying, read_commands, release_code
 from mailbridge.bridge.reading import Findings
-from mailbridge.bridge.terms import confirmation_code
 from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.discussion import AuthorKind
 from mailbridge.domain.intake import MACHINE, IntakeEvent, IntakeState
@@ -31,7 +30,6 @@ from mailbridge.mail.rendering import TemplateBroken
 __all__ = ["Judging"]
 
 _PROOF_REASONS = frozenset({HoldReason.NOT_PROVEN, HoldReason.NOT_STAFF})
-_MAX_TRIES = 3
 _LIFTED = frozenset(
     {
         HoldReason.OTHER_RECIPIENTS,
@@ -264,7 +262,7 @@ class Judging:
         right = (
             target.code_until is not None
             and tx.now <= target.code_until
-            and target.code_tries < _MAX_TRIES
+            and target.code_tries < MAX_TRIES
             and given.argument == release_code(self._ctx, target)
         )
         if right:
@@ -272,7 +270,7 @@ class Judging:
             target.code_until = None  # a code is good for once
             return False
         target.code_tries += 1
-        facts = {"tries": str(max(0, _MAX_TRIES - target.code_tries))}
+        facts = {"tries": str(max(0, MAX_TRIES - target.code_tries))}
         notice = Notice(NoticeKind.TROUBLE, HoldReason.BAD_CODE, facts)
         key = f"code:{target.id}:{target.code_tries}"
         await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=target.id)
@@ -286,18 +284,12 @@ class Judging:
         row = await confirmable(tx, reply.answers, discussion.id)
         if row is None:
             return False  # the command itself will say that nothing waits
-        right = (
-            row.code_until is not None
-            and tx.now <= row.code_until
-            and row.code_tries < _MAX_TRIES
-            and given.argument == confirmation_code(self._ctx, row)
-        )
-        if right:
+        if is_right_code(self._ctx, row, given.argument, tx.now):
             if reply.level < 1:
                 reply.level, reply.evidence = 1, "code"
             return False
         row.code_tries += 1
-        facts = {"tries": str(max(0, _MAX_TRIES - row.code_tries))}
+        facts = {"tries": str(max(0, MAX_TRIES - row.code_tries))}
         notice = Notice(NoticeKind.TROUBLE, HoldReason.BAD_CODE, facts)
         key = f"money:{row.id}:code:{row.code_round}:{row.code_tries}"
         await queue_notice(self._ctx, tx, discussion, notice, key=key, reply=row.reply)

@@ -25,7 +25,7 @@ from mailbridge.domain.money import (
 )
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.order import Order
-from mailbridge.domain.refund import ACTIVE, HOLDS_CLAIM, RefundEvent, RefundState
+from mailbridge.domain.refund import ACTIVE, HOLDS_CLAIM, SETTLED, RefundEvent, RefundState
 from mailbridge.journal.tables import MoneyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import (
@@ -59,7 +59,13 @@ class MoneyFlow:
     async def next_due(self) -> datetime | None:
         """When something is to be planned or asked for."""
         async with self._ctx.read() as tx:
-            return await tx.money.next_due(RefundState.ASKED, RefundState.READY)
+            stopped = await self._stopped(tx)
+            states = {RefundState.ASKED} if stopped else {RefundState.ASKED, RefundState.READY}
+            return await tx.money.next_due(*states)
+
+    async def _stopped(self, tx: Transaction) -> bool:
+        """Whether nothing may be asked for now."""
+        return (await tx.account()).paused_at is not None or not self._ctx.config.money.enabled
 
     async def _resume(self) -> None:
         """What was being asked for when we last knew may have happened."""
@@ -92,10 +98,11 @@ class MoneyFlow:
                 return
             differs = terms.take_plan(row, planned)
             same = await self._same_gesture(tx, row)
+            # A person's word (to try once more, or the operator's) was given to this very plan.
+            known = same is None or row.again
+            confirmed = row.confirmed_at is not None and not differs and known
             row.again = same is not None
-            # A person's word to try once more was given to this very plan.
-            confirmed = row.confirmed_at is not None and not differs
-            if confirmed or not terms.needs_code(ctx, row, planned, spent.order):
+            if confirmed or not await terms.needs_code(ctx, tx, row, planned, spent.order):
                 move(tx, row, RefundEvent.PASS)
                 row.confirmed_at = row.confirmed_at or tx.now
                 row.due_at = tx.now
@@ -141,18 +148,23 @@ class MoneyFlow:
         await tell(tx, self._ctx, row, HoldReason.MONEY_IMPOSSIBLE, facts)
 
     async def _holder(self, tx: Transaction, row: MoneyRow) -> MoneyRow | None:
-        """The movement of another request that covers what this one wants."""
+        """The movement of another request that covers what this one wants; None if there is
+        none, or if what is wanted hangs on several that are still under way."""
         wanted = terms.asked_of(row).reference
-        for other in reversed(await tx.money.of_order(row.order_number)):
-            lines = {x.strip().casefold() for x in json.loads(other.lines)}
+        claims = await tx.money.holders(row.order_number)
+        found: list[MoneyRow] = []
+        for other in await tx.money.of_order(row.order_number):
+            lines = {x.strip().casefold() for x in terms.held_lines(other, claims)}
             if (
                 other.id != row.id
                 and other.state in HOLDS_CLAIM
-                and other.kind != MovementKind.GESTURE
-                and (wanted is None or wanted.strip().casefold() in lines)
+                and (lines if wanted is None else wanted.strip().casefold() in lines)
             ):
-                return other
-        return None
+                found.append(other)
+        open_ = [other for other in found if other.state not in SETTLED]
+        if len(open_) > 1:
+            return None
+        return next(iter(open_ or reversed(found)), None)
 
     async def _lapse(self) -> None:
         """A question nobody answered in time is dropped: the order it was about has aged."""
@@ -172,8 +184,7 @@ class MoneyFlow:
     async def _ask_ready(self) -> None:
         ctx = self._ctx
         async with ctx.read() as tx:
-            stopped = (await tx.account()).paused_at is not None or not ctx.config.money.enabled
-            ready = [] if stopped else await tx.money.due(RefundState.READY)
+            ready = [] if await self._stopped(tx) else await tx.money.due(RefundState.READY)
         for row in ready:
             if await self._is_free(row):
                 order = await self._read(row)
@@ -233,6 +244,7 @@ class MoneyFlow:
                 return None
             await tx.money.claim(row, terms.claim_keys(ctx, row, tx.now))
             row.before = ORDER.dump_json(order).decode()
+            row.results, row.answer, row.missed_at = "{}", "", None  # of an earlier try
             row.asked_at, row.attempts = tx.now, row.attempts + 1
             move(tx, row, RefundEvent.BEGIN)
             ctx.log.info(
@@ -267,7 +279,7 @@ class MoneyFlow:
             else:
                 move(tx, row, RefundEvent.GRANT)
                 refused = [k for k, r in answers.items() if r.answer is ItemAnswer.REFUSED]
-                await tx.money.let_go(row, [f"line:{k}" for k in refused])
+                await tx.money.let_go(row, [terms.line_key(k) for k in refused])
             ctx.log.info(
                 "money answered", order=row.order_number, movement=row.id, answers=sorted(told)
             )

@@ -125,13 +125,14 @@ class Obeying:
     async def _confirm(
         self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, command: Command
     ) -> None:
-        """The code was compared when the reply was judged; wrong ones do not come here."""
+        """The code was compared when the reply was judged, and is compared again: a reply that was
+        held since may be about a question that has been asked anew, for something else."""
         row = await confirming.confirmable(tx, reply.answers, discussion.id)
-        if row is None:
+        if row is None or not confirming.is_right_code(self._ctx, row, command.argument, tx.now):
             reason = HoldReason.NOTHING_TO_CONFIRM
             await self._nothing(tx, reply, discussion, command, reason)
             return
-        confirming.confirm(tx, self._ctx, row, by=reply.sender_name or reply.sender)
+        await confirming.confirm(tx, self._ctx, row, by=reply.sender_name or reply.sender)
 
     async def _plan_delivery(
         self,

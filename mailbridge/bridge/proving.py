@@ -92,52 +92,59 @@ class Proving:
         ctx = self._ctx
         async with ctx.write() as tx:
             row = await tx.money.get(identity)
-            if row is None or row.state not in _LOOKED_AT or not row.before:
+            if row is None or row.state not in _LOOKED_AT:
+                return
+            if not row.before:
+                await movement.put_off(tx, ctx, row, row.answer)
                 return
             sought = _sought(row)
             found = evidence(sought, ORDER.validate_json(row.before), order)
             match found.proof:
                 case Proof.SHOWN:
-                    await self._proven(tx, row, sought, found)
-                case Proof.REFUSED if row.state != RefundState.ABSENT:
-                    row.answer = found.words[:300] or row.answer
-                    await movement.refuse(tx, ctx, row)
+                    await self._proven(tx, row, found)
+                case Proof.PART if row.state == RefundState.ABSENT or (
+                    row.state == RefundState.GRANTED and found.ended
+                ):
+                    await self._proven(tx, row, found)
+                case Proof.REFUSED if row.state == RefundState.GRANTED or (
+                    row.state == RefundState.UNCERTAIN and sought.requests
+                ):
+                    await self._refused(tx, row, found)
                 case Proof.PENDING if row.state != RefundState.ABSENT:
                     await self._still_waiting(tx, row)
                 case _:
-                    await self._not_shown(tx, row, sought, found)
+                    await self._not_shown(tx, row, found)
             stored = ORDER.dump_json(order).decode()
             await tx.discussions.put_order(row.order_number, stored, tx.now)
             ctx.bells.outgoing.set()
 
-    async def _proven(
-        self, tx: Transaction, row: MoneyRow, sought: Sought, found: Evidence
-    ) -> None:
+    async def _refused(self, tx: Transaction, row: MoneyRow, found: Evidence) -> None:
+        row.answer = found.words[:300] or row.answer
+        await movement.refuse(tx, self._ctx, row)
+
+    async def _proven(self, tx: Transaction, row: MoneyRow, found: Evidence) -> None:
         lines: list[str] = json.loads(row.lines)
-        back = found.shown or set(sought.lines)
-        missing = [x for x in lines if x not in back]
+        missing = [x for x in lines if x not in found.shown]
         late = row.state == RefundState.ABSENT
         if late:
             # What it held was given back; what another holds by now stays with that one.
             holders = await tx.money.holders(row.order_number)
-            keys = terms.claim_keys(self._ctx, row, tx.now)
+            keys = terms.claim_keys(self._ctx, row, row.asked_at or tx.now)
             await tx.money.claim(row, [k for k in keys if k not in holders])
         event = RefundEvent.PROVE_PART if missing else RefundEvent.PROVE
         move(tx, row, event, "shown by the order")
         row.settled_at = tx.now
-        row.moved = str(_moved(row, back)) if missing else row.amount
+        row.moved = str(_moved(row, found.shown)) if missing else row.amount
         self._ctx.log.info("money proven", order=row.order_number, movement=row.id, moved=row.moved)
         if missing:
-            await tx.money.let_go(row, [f"line:{x}" for x in missing])
+            await tx.money.let_go(row, [terms.line_key(x) for x in missing])
             facts = {"missing": ", ".join(missing), "moved": row.moved}
             facts["words"] = row.answer or found.words
             await tell(tx, self._ctx, row, HoldReason.MONEY_PARTLY, facts)
         elif late:
             await tell(tx, self._ctx, row, HoldReason.MONEY_LATE)
 
-    async def _not_shown(
-        self, tx: Transaction, row: MoneyRow, sought: Sought, found: Evidence
-    ) -> None:
+    async def _not_shown(self, tx: Transaction, row: MoneyRow, found: Evidence) -> None:
         match RefundState(row.state):
             case RefundState.ABSENT:
                 row.due_at = tx.now + timedelta(hours=1)
@@ -155,7 +162,11 @@ class Proving:
             row.due_at = min(row.due_at, row.missed_at + _SECOND_READING)
             return
         if found.proof is Proof.PART:
-            await self._proven(tx, row, sought, found)
+            await self._proven(tx, row, found)
+            return
+        if found.proof is Proof.REFUSED:
+            # Not named in an answer, so it could have been somebody else's: believed only now.
+            await self._refused(tx, row, found)
             return
         move(tx, row, RefundEvent.MISS)
         row.settled_at, row.due_at = tx.now, tx.now + timedelta(hours=1)
@@ -240,7 +251,7 @@ def _sought(row: MoneyRow) -> Sought:
     )
 
 
-def _moved(row: MoneyRow, back: set[str] | frozenset[str]) -> Decimal:
+def _moved(row: MoneyRow, back: frozenset[str]) -> Decimal:
     """What the lines that were given back come to, by the order as it was read before."""
     with_shipping = terms.asked_of(row).with_shipping or row.kind == MovementKind.CANCELLATION
     return sum(

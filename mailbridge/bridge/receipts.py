@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from mailbridge.bridge.closing import WITHOUT_MONEY
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.bridge.terms import facts_of
@@ -127,7 +128,8 @@ class Receipts:
             case ClosingState.OVERTAKEN:
                 return Done(DoneKind.CLOSE_CANCELLED)
             case ClosingState.WITHDRAWN:
-                return Done(DoneKind.CLOSE_WITHDRAWN)
+                why = {"why": row.answer} if row.answer == WITHOUT_MONEY else {}
+                return Done(DoneKind.CLOSE_WITHDRAWN, why)
             case _:
                 return None  # refused: a notice of its own has said so
 

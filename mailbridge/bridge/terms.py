@@ -33,11 +33,14 @@ __all__ = [
     "claim_keys",
     "confirmation_code",
     "facts_of",
+    "held_lines",
+    "line_key",
     "needs_code",
     "spent",
     "take_plan",
 ]
 
+_LINE = "line:"
 _SETTLED_WELL = frozenset({RefundState.PROVEN, RefundState.PARTLY})
 
 
@@ -59,12 +62,13 @@ def allowed(ctx: Context) -> Allowed:
 async def spent(ctx: Context, tx: Transaction, row: MoneyRow) -> Spent:
     """What other movements hold of this one's order, and what the account gave since midnight."""
     order = [r for r in await tx.money.of_order(row.order_number) if _counts(r, row)]
+    claims = await tx.money.holders(row.order_number)
     midnight = datetime.combine(tx.now.astimezone(ctx.zone).date(), time(), ctx.zone)
     today = [r for r in await tx.money.confirmed_since(midnight) if _counts(r, row)]
     return Spent(
         order=sum((_weight(r) for r in order), Decimal(0)),
         day=sum((_weight(r) for r in today), Decimal(0)),
-        lines=frozenset(reference for r in order for reference in json.loads(r.lines)),
+        lines=frozenset(line for r in order for line in held_lines(r, claims)),
         gestures=sum(
             (
                 _weight(r)
@@ -73,6 +77,18 @@ async def spent(ctx: Context, tx: Transaction, row: MoneyRow) -> Spent:
             ),
             Decimal(0),
         ),
+    )
+
+
+def held_lines(row: MoneyRow, claims: Mapping[str, int]) -> frozenset[str]:
+    """References of the lines that a movement keeps others from asking for; `claims` are all of
+    its order. What was refused in its answer, or never moved, it has let go."""
+    if row.state == RefundState.READY:
+        return frozenset(json.loads(row.lines))  # claimed in the moment it is asked for
+    return frozenset(
+        key.removeprefix(_LINE)
+        for key, holder in claims.items()
+        if holder == row.id and key.startswith(_LINE)
     )
 
 
@@ -90,14 +106,19 @@ def _weight(row: MoneyRow) -> Decimal:
     return Decimal(row.moved if row.state in _SETTLED_WELL else row.amount)
 
 
-def needs_code(ctx: Context, row: MoneyRow, movement: Movement, already: Decimal) -> bool:
+async def needs_code(
+    ctx: Context, tx: Transaction, row: MoneyRow, movement: Movement, already: Decimal
+) -> bool:
     """Whether a person must confirm it; `already` is what the order has been given before.
 
-    Small sums on one order add up: a limit per movement alone could be passed in slices.
+    Small sums on one order add up: a limit per movement alone could be passed in slices. And who
+    released an unproven mail by its text may not have known that it asks for money.
     """
+    reply = await tx.replies.get(row.reply) if row.reply else None
     return (
         movement.kind is MovementKind.CANCELLATION
         or row.again
+        or (reply is not None and bool(reply.released_by or reply.evidence == "code"))
         or already + movement.amount > ctx.config.money.confirm_above
     )
 
@@ -115,12 +136,18 @@ def take_plan(row: MoneyRow, movement: Movement) -> bool:
 
 
 def claim_keys(ctx: Context, row: MoneyRow, now: datetime) -> list[str]:
-    """What must not be paid twice: each line, or the gesture of this amount, motive and day."""
+    """What must not be paid twice: each line, or the gesture of this amount, motive and day
+    (`now`: when it is, or was, asked for)."""
     if row.kind != MovementKind.GESTURE:
-        return [f"line:{reference}" for reference in json.loads(row.lines)]
+        return [line_key(reference) for reference in json.loads(row.lines)]
     day = now.astimezone(ctx.zone).date().isoformat()
     key = f"gesture:{row.amount}:{int(asked_of(row).motive)}:{day}"
     return [f"{key}:{row.id}" if row.again else key]
+
+
+def line_key(reference: str) -> str:
+    """What a movement claims for a line."""
+    return f"{_LINE}{reference}"
 
 
 def confirmation_code(ctx: Context, row: MoneyRow) -> str:

@@ -86,7 +86,11 @@ _MOTIVE_WORDS: Mapping[GestureMotive, tuple[str, ...]] = {
     GestureMotive.FEES: ("frais", "fees"),
     GestureMotive.LATE: ("retard", "delai", "late", "delay"),
     GestureMotive.RETURN_FEES: ("frais de retour", "retour", "return"),
-    GestureMotive.SHIPPING_FEES: ("frais de port", "port", "livraison", "shipping"),
+    # « livraison » alone may be its price or its delay: not guessed.
+    GestureMotive.SHIPPING_FEES: (
+        "frais de port", "port", "frais de livraison", "frais d'envoi", "frais d'expedition",
+        "shipping fee", "shipping cost", "shipping charge",
+    ),
     GestureMotive.WARRANTY: ("garantie", "retractation", "warranty"),
     GestureMotive.OTHER: ("autre", "commercial", "other"),
 }  # fmt: skip

@@ -120,7 +120,9 @@ class DoneKind(StrEnum):
     CLOSED = "closed"  # at
     ALREADY_CLOSED = "already_closed"  # at
     CLOSE_CANCELLED = "close_cancelled"  # the customer wrote again meanwhile
-    CLOSE_WITHDRAWN = "close_withdrawn"  # an agent undid the close
+    CLOSE_WITHDRAWN = (
+        "close_withdrawn"  # an agent undid the close; why: "money" if that did not move
+    )
     REOPENED = "reopened"  # at
     NOTED = "noted"  # kept inside
     CANCELLED = "cancelled"  # an agent stopped it before it left

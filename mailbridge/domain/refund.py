@@ -154,7 +154,7 @@ class Proof(StrEnum):
 
     SHOWN = "shown"
     PART = "part"
-    """Some of its lines are given back, and nothing is under way for the others."""
+    """Some of its lines are given back, and nothing is known to be under way for the others."""
     PENDING = "pending"
     """The marketplace works on it."""
     REFUSED = "refused"
@@ -183,6 +183,8 @@ class Evidence:
     shown: frozenset[str] = frozenset()
     """References of the lines that are given back now."""
     words: str = ""
+    ended: bool = False
+    """Part: the marketplace has ended every request, so nothing more will come."""
 
 
 _BACK: Mapping[MovementKind, frozenset[LineStage]] = {
@@ -200,7 +202,9 @@ def evidence(sought: Sought, before: Order, now: Order) -> Evidence:
     if sought.kind is MovementKind.GESTURE:
         if _more_vouchers(sought, before, now):
             return Evidence(Proof.SHOWN)
-        return _by_requests(requests)
+        told = _by_requests(requests)
+        # Several of this amount, one of them carried out: the money has moved once.
+        return Evidence(Proof.SHOWN, words=told.words) if told.proof is Proof.PART else told
     back = _BACK[sought.kind]
     shown = frozenset(
         line.reference
@@ -210,10 +214,19 @@ def evidence(sought: Sought, before: Order, now: Order) -> Evidence:
     if shown.issuperset(sought.lines):
         return Evidence(Proof.SHOWN, shown)
     told = _by_requests(requests)
-    if told.proof in (Proof.SHOWN, Proof.PENDING):
-        return Evidence(told.proof, frozenset(sought.lines) if told.proof is Proof.SHOWN else shown)
-    if shown:
-        return Evidence(Proof.PART, shown, told.words)
+    shown |= _done(requests, sought, now)
+    if shown.issuperset(sought.lines):
+        return Evidence(Proof.SHOWN, shown, told.words)
+    match told.proof:
+        case Proof.PENDING:
+            return Evidence(Proof.PENDING, shown, told.words)
+        case Proof.PART if not shown:
+            # One request did it and another did not, and neither says for which lines.
+            return Evidence(Proof.PENDING, words=told.words)
+        case Proof.PART | Proof.REFUSED if shown:
+            return Evidence(Proof.PART, shown, told.words, ended=True)
+        case Proof.SHOWN | Proof.NOT_SHOWN:
+            return Evidence(Proof.PART if shown else Proof.NOT_SHOWN, shown, told.words)
     return told
 
 
@@ -243,7 +256,18 @@ def _requests(sought: Sought, before: Order, now: Order) -> Sequence[MoneyReques
 
 
 def _ids(order: Order, references: Collection[str]) -> set[str]:
-    return {line.id for line in order.lines if line.reference in references}
+    return {line.id for line in order.lines if line.reference in references and line.id}
+
+
+def _done(requests: Sequence[MoneyRequest], sought: Sought, now: Order) -> frozenset[str]:
+    """References of the lines whose request was carried out; one that names none is for all."""
+    done = [r for r in requests if r.state is RequestState.DONE]
+    if all(r.state is RequestState.DONE for r in requests) and any(not r.lines for r in done):
+        return frozenset(sought.lines)
+    ids = {line for r in done for line in r.lines}
+    return frozenset(
+        line.reference for line in now.lines if line.reference in sought.lines and line.id in ids
+    )
 
 
 def _by_requests(requests: Sequence[MoneyRequest]) -> Evidence:

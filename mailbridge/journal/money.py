@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailbridge.domain.refund import RefundState
+from mailbridge.domain.refund import SETTLED, RefundState
 from mailbridge.journal.tables import MoneyClaimRow, MoneyRow
 
 __all__ = ["Movements"]
@@ -93,10 +93,17 @@ class Movements:
         await self._session.execute(query)
 
     async def forget_words(self, discussion: str) -> None:
-        """Retention: clear names and the order as read; amounts, lines and answers stay."""
+        """Retention: clear names and the order as read; amounts, lines and answers stay.
+
+        What is not settled keeps both: without the order as read nothing could ever prove it.
+        """
         await self._session.execute(
             update(MoneyRow)
-            .where(MoneyRow.account == self._account, MoneyRow.discussion == discussion)
+            .where(
+                MoneyRow.account == self._account,
+                MoneyRow.discussion == discussion,
+                MoneyRow.state.in_(SETTLED),
+            )
             .values(asked_by="", confirmed_by="", before="")
         )
 

@@ -310,3 +310,26 @@ async def test_a_truncated_answer_is_never_asked_again(tmp_path: Path) -> None:
         await shop.later(minutes=10)
         assert shop.world.market.performed(VOUCHER) == 1
         assert (await shop.states(discussion))["money"] == ["proven"]
+
+
+async def test_a_text_waits_again_for_money_that_is_asked_for_again(tmp_path: Path) -> None:
+    async with till(tmp_path) as shop:
+        discussion, order = await shipped(shop)
+        await ask(shop, discussion, f"!rembourser total\n\n{WORDS}")
+        shop.world.market.faults.once(InternalError(), VOUCHER)
+        await confirm(shop)
+        await shop.later(hours=3)
+        assert (await shop.states(discussion))["deliveries"] == ["held"]
+        order.refuses_money = "Pas maintenant."
+        await confirm(shop, "hold/money_absent")
+        assert shop.sent == []
+
+        order.refuses_money = None
+        await ask(shop, discussion, f"!rembourser total\n\n{WORDS}")
+        shop.world.market.faults.once(InternalError(), VOUCHER)
+        await confirm(shop)
+        await shop.later(hours=3)
+        await confirm(shop, "hold/money_absent")
+        await shop.settle()
+        assert order.lines[0].state == "RefundedAfterShipping"
+        assert shop.sent == [WORDS]
