@@ -75,6 +75,8 @@ class Flagging:
                 row = await tx.waiting.flag(filing)
                 if row is not None:
                     row.wanted = not row.wanted
+                    what = "flag wanted" if row.wanted else "flag begin to clear"
+                    tx.note(what, discussion=row.discussion, subject=str(filing))
             for filing in new:
                 tx.waiting.add_flag(
                     FlagRow(
@@ -110,6 +112,7 @@ class Flagging:
                 found = await tx.waiting.flag(row.filing)
                 if found is not None and row.filing in asked and found.asked_at is None:
                     found.asked_at = tx.now
+                    tx.note("flag begin", discussion=row.discussion, subject=str(row.filing))
         for folder, uids in places.items():
             for name in sorted(set(names.values())):
                 ours = [uid for f, uid in uids.items() if f in asked and names[f] == name]
@@ -120,6 +123,13 @@ class Flagging:
                 found = await tx.waiting.flag(row.filing)
                 if found is not None:
                     found.settled_at = tx.now
+                    how = "set" if row.filing in asked & there else "left alone"
+                    tx.note(
+                        "flag settled",
+                        discussion=row.discussion,
+                        subject=str(row.filing),
+                        detail=how,
+                    )
         ctx.log.info("answers due flagged", mails=len(asked & there))
 
     async def _clear(self, session: MailboxSession, rows: Sequence[FlagRow]) -> None:
@@ -138,6 +148,7 @@ class Flagging:
                 # It may be wanted again by now: then it is set again.
                 if found is not None:
                     await tx.waiting.drop_flag(found)
+                    tx.note("flag gone", discussion=row.discussion, subject=str(row.filing))
 
 
 def _flag(name: str) -> str:

@@ -175,7 +175,8 @@ class Stage:
                 words = mail.text.partition("Écrit le")[0].strip()[-60:]
                 name = str(marks["X-Mailbridge-Notice-Kind"] or f"message {words!r}")
                 what = f"{mail.subject.rpartition(' (')[0].removeprefix('Re: ')}: {name}"
-                mails[folder, what] += 1
+                flagged = "\\flagged" in {flag.lower() for flag in mail.flags}
+                mails[folder, what + " (flagged)" * flagged] += 1
                 ids[str(marks["Message-ID"])] += 1
         return End(
             mails=mails,

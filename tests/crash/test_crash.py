@@ -113,6 +113,18 @@ async def a_question_turned_claim(shop: Shop) -> AsyncIterator[None]:
     yield
 
 
+async def answers_that_are_due(shop: Shop) -> AsyncIterator[None]:
+    answered, waiting = shop.world.cast.claim(), shop.world.cast.claim()
+    yield
+    shop.clock.advance(timedelta(hours=46))
+    yield
+    shop.world.books.seller_writes(answered, "Nous vous répondons ici.")
+    shop.clock.advance(timedelta(minutes=1))
+    yield
+    shop.world.books.customer_writes(waiting, "Toujours rien ?")
+    yield
+
+
 SCENARIOS: dict[str, Scenario] = {
     f.__name__: f
     for f in (
@@ -126,6 +138,7 @@ SCENARIOS: dict[str, Scenario] = {
         a_server_that_is_busy,
         an_answer_lost_after_the_dot,
         a_question_turned_claim,
+        answers_that_are_due,
     )
 }
 
