@@ -128,7 +128,10 @@ class RestClient:
         ContractError (a success whose body is no JSON) it may have been.
         """
         private = tuple(_texts(payload))
-        body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
+        # With three files it is some megabytes.
+        body = await asyncio.to_thread(
+            lambda: json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
+        )
         try:
             answer = await self._answered(method, where, {}, body, private)
         except NotAskedError as error:

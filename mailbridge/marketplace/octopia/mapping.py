@@ -36,6 +36,8 @@ _SENDERS = {
     "operator": AuthorKind.OPERATOR,
     "automatic": AuthorKind.AUTOMATIC,
 }
+_CDISCOUNT = "CDIS"
+"""How the codes of Cdiscount's own channels begin (CDISFR)."""
 _NOT_ESCALATED = frozenset({"", "discussion"})
 
 
@@ -73,7 +75,7 @@ def discussion(
     topic = whole.sub_typology_code.strip()
     return Discussion(
         id=whole.discussion_id,
-        reference=whole.sales_channel_external_reference.strip() or whole.discussion_id,
+        reference=_reference(whole),
         kind=kind,
         status=status,
         created_at=created,
@@ -88,6 +90,20 @@ def discussion(
         escalation="" if graduation.lower() in _NOT_ESCALATED else graduation,
         sales_channel=whole.sales_channel.strip(),
         messages=messages,
+    )
+
+
+def _reference(whole: models.Discussion) -> str:
+    """Cdiscount's number, by which the SOAP service knew it, else the id.
+
+    Another channel's numbers are its own, and may be the same ones.
+    """
+    number = whole.sales_channel_external_reference.strip()
+    channel = whole.sales_channel.strip().upper()
+    return (
+        number
+        if number and (not channel or channel.startswith(_CDISCOUNT))
+        else whole.discussion_id
     )
 
 

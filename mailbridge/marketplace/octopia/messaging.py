@@ -8,6 +8,7 @@ message is posted once. It is posted again the other way only after a 400 that n
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import mimetypes
@@ -65,7 +66,7 @@ class OctopiaMessaging:
         self, discussion_id: str, text: str, files: Sequence[File], *, to: AuthorKind
     ) -> str:
         """POST /messages to one of those the discussion says an answer may go to."""
-        body, attachments = _text(text), _attachments(files)
+        body, attachments = _text(text), await asyncio.to_thread(_attachments, files)
         try:
             with nothing_asked():
                 whole = await self._discussions.whole(discussion_id)
@@ -98,7 +99,7 @@ class OctopiaMessaging:
 
         RefusedError where the sales channel lets sellers open none.
         """
-        body, attachments = _text(text), _attachments(files)
+        body, attachments = _text(text), await asyncio.to_thread(_attachments, files)
         try:
             with nothing_asked():
                 order = await self._orders.told(order_number)
@@ -130,7 +131,8 @@ class OctopiaMessaging:
     async def files(self, discussion_id: str, message_id: str) -> Sequence[File]:
         """GET /attachments of one message. ContractError where a content is not base64."""
         number = await self._discussions.number(discussion_id)
-        return [_file(one, message_id) for one in await self._read(message_id, number)]
+        told = await self._discussions.attachments(message_id, number)
+        return await asyncio.to_thread(lambda: [_file(one, message_id) for one in told])
 
     async def mark_seen(self, message_ids: Sequence[str]) -> None:
         """PATCH /messages/{id}, one after the other; one that is gone is passed over."""
@@ -145,9 +147,6 @@ class OctopiaMessaging:
             except ProblemError as error:
                 if error.status not in (404, 410):
                     raise
-
-    async def _read(self, message_id: str, number: str) -> list[models.Attachment]:
-        return await self._discussions.attachments(message_id, number)
 
     async def _may_open(self, channel: str) -> None:
         def take(data: object) -> object:

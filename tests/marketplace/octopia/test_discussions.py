@@ -161,6 +161,19 @@ async def test_without_a_number_of_the_channel_the_id_is_the_reference(api: Scri
     assert (await one(api, talk(salesChannelExternalReference=None))).reference == IDENT
 
 
+@pytest.mark.parametrize(
+    ("channel", "reference"), [("CDISFR", NUMBER), ("CDISPRO", NUMBER), (None, NUMBER)]
+)
+async def test_the_number_is_cdiscounts_own(
+    api: ScriptedApi, channel: str | None, reference: str
+) -> None:
+    assert (await one(api, talk(salesChannel=channel))).reference == reference
+
+
+async def test_another_channels_numbers_may_be_the_same_ones(api: ScriptedApi) -> None:
+    assert (await one(api, talk(salesChannel="ALLTRICKS"))).reference == IDENT
+
+
 async def test_the_service_names_topics_and_ours_stand_in(api: ScriptedApi) -> None:
     labels = page(
         {"subTypologyCode": "newTopic", "label": "Un nouveau sujet"},
