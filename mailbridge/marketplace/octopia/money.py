@@ -17,7 +17,6 @@ from decimal import Decimal
 from typing import Any
 
 from mailbridge.domain.money import Cause, GestureMotive, Movement, MovementKind
-from mailbridge.domain.order import LineStage
 from mailbridge.marketplace.octopia import models
 from mailbridge.marketplace.port import MoneyRules, RefusedError
 
@@ -77,8 +76,6 @@ def lines_of(movement: Movement, fresh: models.Order) -> Lines:
     if missing:
         raise RefusedError(f"the order no longer has these lines: {', '.join(missing)}")
     everything = {line.id for line in movement.lines} == set(offers)
-    back = (LineStage.REFUNDED, LineStage.CANCELLED)
-    everything = everything and not any(line.stage in back for line in movement.order.lines)
     named = tuple((line.id, offers[line.id]) for line in movement.lines)
     if not everything and any(not offer for _, offer in named):
         raise RefusedError("a line has no offer, so it can't be cancelled by itself")

@@ -179,6 +179,14 @@ async def test_a_refusal_repeats_no_word_of_ours(open_talk: ScriptedApi) -> None
     assert caught.value.code == "400"
 
 
+async def test_nor_a_part_of_them(open_talk: ScriptedApi) -> None:
+    long = "Bonjour Madame Martin, votre colis est parti hier soir de notre entrepôt de Lille."
+    echo = problem(400, "Bad", {"body": [f"The value '{long[:60]}' is cut off"]})
+    open_talk.on("POST", "/messages", echo)
+    with pytest.raises(RefusedError, match=r"body: The value … is cut off"):
+        await send(open_talk.marketplace(), long)
+
+
 @pytest.mark.parametrize("trouble", [problem(503), Reply(raw=b"{"), BROKEN, html()])
 async def test_trouble_before_the_message_left_is_no_doubt(
     api: ScriptedApi, trouble: Reply
