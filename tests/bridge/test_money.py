@@ -333,3 +333,27 @@ async def test_a_text_waits_again_for_money_that_is_asked_for_again(tmp_path: Pa
         await shop.settle()
         assert order.lines[0].state == "RefundedAfterShipping"
         assert shop.sent == [WORDS]
+
+
+async def test_a_close_without_text_waits_for_its_money(tmp_path: Path) -> None:
+    async with till(tmp_path) as shop:
+        discussion, order = await shipped(shop)
+        shop.world.books.seller_writes(discussion, "Nous vous remboursons.")
+        await ask(shop, discussion, "!rembourser total\n!clos")
+        assert not discussion.closed
+        await confirm(shop)
+        assert order.lines[0].state == "RefundedAfterShipping"
+        assert discussion.closed
+        assert shop.sent == []
+
+
+async def test_a_close_without_text_is_dropped_with_its_money(tmp_path: Path) -> None:
+    async with till(tmp_path) as shop:
+        discussion, order = await shipped(shop)
+        shop.world.books.seller_writes(discussion, "Nous vous remboursons.")
+        order.refuses_money = "Remboursement impossible."
+        await ask(shop, discussion, "!rembourser total\n!clos")
+        await confirm(shop)
+        await shop.later(hours=1)
+        assert not discussion.closed
+        assert (await shop.states(discussion))["closings"] == ["withdrawn"]
