@@ -1,7 +1,9 @@
 # mailbridge: `make demo` shows it at work, `make test` tries all of it.
 #
 # Set-up happens once, in $(VENV), and again when pyproject.toml or constraints.txt changes.
-#   make demo [SERVE=1]      SERVE=1: stay up and play the agent from your own mail client
+#   make demo [SERVE=1] [MARKETPLACE=cdiscount]
+#                            SERVE=1: stay up and play the agent from your own mail client;
+#                            the other marketplace is the older SOAP service
 #   make test [ARGS="…"]     ARGS go to pytest; JOBS=0 runs the tests one after the other
 #   make lint                ruff and mypy --strict
 #   make PYTHON=python3.12   another interpreter (3.11 or later)
@@ -22,7 +24,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/.demo
-	@$(BIN)/mailbridge demo $(if $(filter-out 0,$(SERVE)),--serve)
+	@$(BIN)/mailbridge demo $(if $(filter-out 0,$(SERVE)),--serve) $(if $(MARKETPLACE),--marketplace $(MARKETPLACE))
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)

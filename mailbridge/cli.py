@@ -148,8 +148,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="see it work, with nothing configured")
     demo.add_argument("--serve", action="store_true", help="stay up, play the agent yourself")
 
+    demo.add_argument("--marketplace", choices=("octopia", "cdiscount"), default="octopia")
+
     simulate = commands.add_parser("simulate", help="serve a simulated marketplace and mailbox")
     simulate.add_argument("--discussions", type=int, default=20, help="how many at the start")
+    simulate.add_argument("--marketplace", choices=("octopia", "cdiscount"), default="octopia")
     simulate.add_argument("--wsdl", help="serve this WSDL folder instead of our own subset")
     return parser
 
@@ -176,11 +179,16 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
         case "demo":
             from mailbridge.sandbox.demo import demo
 
-            return await demo(console, stay=arguments.serve)
+            return await demo(console, stay=arguments.serve, marketplace=arguments.marketplace)
         case "simulate":
             from mailbridge.sandbox.simulate import simulate
 
-            return await simulate(console, discussions=arguments.discussions, wsdl=arguments.wsdl)
+            return await simulate(
+                console,
+                discussions=arguments.discussions,
+                marketplace=arguments.marketplace,
+                wsdl=arguments.wsdl,
+            )
         case _:
             pass
     loaded = load(arguments.config)

@@ -6,6 +6,7 @@ mailbox, the relay and the marketplace's books are looked at.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,12 +20,39 @@ from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.models import Config
 from mailbridge.daemon import KEY_FILE, bridges
+from mailbridge.domain.identity import short_id
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.clock import HandClock
-from mailbridge.sandbox.world import World
+from mailbridge.sandbox.world import Door, World
 
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
+
+
+def _cdiscount(world: World) -> dict[str, Any]:
+    return {
+        "kind": "cdiscount",
+        "login": world.market.login,
+        "password": world.market.password,
+        "token_url": world.market.token_url,
+        "service_url": world.market.service_url,
+        "timeout": 30,
+    }
+
+
+def _octopia(world: World) -> dict[str, Any]:
+    return {
+        "kind": "octopia",
+        "client_id": world.octopia.client_id,
+        "client_secret": world.octopia.client_secret,
+        "seller_id": world.octopia.seller_id,
+        "token_url": world.octopia.token_url,
+        "api_url": world.octopia.api_url,
+        "timeout": 30,
+    }
+
+
+_MARKETPLACES = {Door.CDISCOUNT: _cdiscount, Door.OCTOPIA: _octopia}
 
 
 def configuration(
@@ -35,14 +63,7 @@ def configuration(
     account: dict[str, Any] = {
         "shop_names": [world.books.seller],
         "staff": [{"address": world.address, "name": "Service client"}],
-        "marketplace": {
-            "kind": "cdiscount",
-            "login": world.market.login,
-            "password": world.market.password,
-            "token_url": world.market.token_url,
-            "service_url": world.market.service_url,
-            "timeout": 30,
-        },
+        "marketplace": _MARKETPLACES[world.door](world),
         "imap": {
             "host": world.imap[0],
             "port": world.imap[1],
@@ -169,7 +190,7 @@ class Shop:
         found = [
             m
             for m in await self.inbox(folder)
-            if m.message["X-Mailbridge-Discussion"] == str(discussion.id)
+            if m.message["X-Mailbridge-Reference"] == str(discussion.id)
             and m.message["X-Mailbridge-Message"]
         ]
         return sorted(found, key=lambda m: m.message["Date"].datetime)
@@ -180,12 +201,12 @@ class Shop:
 
     @property
     def sent(self) -> list[str]:
-        """Every text that reached the marketplace's relay, oldest first."""
-        return [mail.text for mail in self.world.relay.accepted]
+        """Every answer the marketplace took, by mail or by message, oldest first."""
+        return [answer.text for answer in self.world.taken]
 
     async def states(self, discussion: BookedDiscussion) -> dict[str, list[str]]:
         """How the books stand: states of replies, money, deliveries and closings, oldest first."""
-        shown = await self.operations.show(str(discussion.id))
+        shown = await self.operations.show(short_id(str(discussion.id)))
         return {
             name: [
                 f"held/{row['reason']}"
@@ -215,6 +236,7 @@ async def open_shop(
 ) -> AsyncIterator[Shop]:
     """A shop with mailbridge ready to work; `config` and `top` as in `configuration`, `world`
     are parameters of `World`."""
+    world.setdefault("marketplace", Door(os.environ.get("MAILBRIDGE_DOOR", Door.CDISCOUNT)))
     clock = world.pop("clock", None) or HandClock(NOON)
     rng = world.pop("rng", None) or Random(7)
     async with World(clock=clock, rng=rng, **world) as place:

@@ -20,6 +20,7 @@ from mailbridge.sandbox.hosting import Hosting, show_mail_settings
 from mailbridge.sandbox.stage import Stage, open_stage, until_interrupted
 from mailbridge.sandbox.story import Scene, Story, StoryFailed
 from mailbridge.sandbox.telling import Teller
+from mailbridge.sandbox.world import Door
 
 __all__ = ["demo"]
 
@@ -27,28 +28,33 @@ _SEED = 14
 """The story has the same people each time."""
 
 
-async def demo(console: Console, *, stay: bool) -> int:
-    """Tell the story, or with `stay` keep the sandbox up until interrupted; the exit code."""
+async def demo(console: Console, *, stay: bool, marketplace: str = Door.OCTOPIA) -> int:
+    """Tell the story, or with `stay` keep the sandbox up until interrupted; the exit code.
+
+    `marketplace` is one of `Door`.
+    """
+    door = Door(marketplace)
     if isinstance(sys.stdout, TextIOWrapper):
         # French words on a terminal that can't show them must not end the demo.
         sys.stdout.reconfigure(errors="replace")
     teller = Teller(console)
-    code = await until_interrupted(_stay(teller) if stay else _play(teller))
+    code = await until_interrupted(_stay(teller, door) if stay else _play(teller, door))
     if code is None:
         teller.say("\nStopped. Everything that was started has ended, nothing is left behind.")
         return 0 if stay else 130
     return code
 
 
-async def _play(teller: Teller) -> int:
+async def _play(teller: Teller, door: Door) -> int:
     begun = time.monotonic()
     teller.say(
         "[bold]mailbridge demo[/]: a customer-service team answers marketplace customers from its "
-        "mail clients. Marketplace, relay and mail provider are simulated on this machine; the "
+        "mail clients. Marketplace and mail provider are simulated on this machine; the "
         "daemon is the real one, and the mails are in French, as in the shop."
     )
     async with open_stage(
         rng=Random(_SEED),  # noqa: S311
+        marketplace=door,
         wait_for_sent_copy="3s",
     ) as stage:
         daemon = Daemon(stage.settings.path, stage.settings.control)
@@ -66,10 +72,12 @@ async def _play(teller: Teller) -> int:
     return 0
 
 
-async def _stay(teller: Teller) -> int:
+async def _stay(teller: Teller, door: Door) -> int:
     teller.say("[bold]mailbridge demo[/]: you are the agent. One moment …")
     rng = Random()  # noqa: S311 - invented people
-    async with open_stage(rng=rng, fixed_ports=True, wait_for_sent_copy="20s") as stage:
+    async with open_stage(
+        rng=rng, fixed_ports=True, marketplace=door, wait_for_sent_copy="20s"
+    ) as stage:
         hosting = Hosting(stage, teller, rng)
         daemon = Daemon(stage.settings.path, stage.settings.control, on_event=hosting.heard)
         try:
@@ -89,9 +97,14 @@ async def _stay(teller: Teller) -> int:
 
 
 def _show_stage(teller: Teller, stage: Stage, daemon: Daemon) -> None:
-    market = stage.world.market
+    world = stage.world
     teller.say("")
-    teller.done(f"marketplace simulator on 127.0.0.1:{market.port} (SOAP), with its mail relay")
+    match world.door:
+        case Door.OCTOPIA:
+            teller.done(f"marketplace simulator on 127.0.0.1:{world.octopia.port} (Octopia, REST)")
+        case Door.CDISCOUNT:
+            at = f"127.0.0.1:{world.market.port}"
+            teller.done(f"marketplace simulator on {at} (SOAP), with its mail relay")
     remark = f" ({stage.remark})" if stage.remark else ""
     teller.done(
         f"mailbox of {stage.world.address}: {stage.mailbox_server} on port {stage.world.imap[1]}"

@@ -59,7 +59,7 @@ class Hosting:
         """
         cast = self._world.cast
         self._closed = {d.id for d in self._world.books.discussions if d.closed}
-        self._accepted = len(self._world.relay.accepted)
+        self._accepted = len(self._world.taken)
         for make in (cast.claim, cast.order_question, cast.offer_question)[:at_start]:
             self._wrote(make())
         next_customer = time.monotonic() + self._rng.uniform(*_BETWEEN)
@@ -141,12 +141,13 @@ class Hosting:
     def _look(self) -> None:
         """Tell what happened since the last look."""
         relay, books = self._world.relay, self._world.books
-        accepted, self._accepted = relay.accepted[self._accepted :], len(relay.accepted)
-        for mail in accepted:
+        taken = self._world.taken
+        new, self._accepted = taken[self._accepted :], len(taken)
+        for mail in new:
             self._news = True
             words = shortened(mail.text, 60)
             if mail.discussion_id is None:
-                self._line("lost", "red", f"a mail to {mail.recipient} reached nobody: {words}")
+                self._line("lost", "red", f"an answer reached nobody: {words}")
                 continue
             discussion = books.discussion(mail.discussion_id)
             name = discussion.customer.name

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailbridge.sandbox.world import World
+from mailbridge.sandbox.world import Door, World
 
 __all__ = ["ACCOUNT", "STAFF", "Settings", "write_settings"]
 
@@ -49,7 +49,7 @@ def write_settings(
     """
     secrets = folder / "secrets"
     secrets.mkdir(mode=0o700)
-    for name, value in (("marketplace", world.market.password), ("mailbox", world.password)):
+    for name, value in (("marketplace", world.books.password), ("mailbox", world.password)):
         path = secrets / name
         path.touch(mode=0o600)
         path.write_text(value + "\n")
@@ -64,11 +64,7 @@ def write_settings(
             state=_q(folder / "state"),
             runtime=_q(folder / "run"),
             shop=_q(world.books.seller),
-            login=_q(world.market.login),
-            token_url=_q(world.market.token_url),
-            service_url=_q(world.market.service_url),
-            wsdl=f"wsdl = {_q(wsdl)}\n" if wsdl else "",
-            marketplace_secret=_q(secrets / "marketplace"),
+            marketplace=_marketplace(world, secrets / "marketplace", wsdl),
             mailbox_secret=_q(secrets / "mailbox"),
             imap_host=_q(world.imap[0]),
             imap_port=world.imap[1],
@@ -81,6 +77,32 @@ def write_settings(
         encoding="utf-8",
     )
     return Settings(path, folder / "run" / "control.sock")
+
+
+def _marketplace(world: World, secret: Path, wsdl: str | None) -> str:
+    """The keys of the marketplace's section, for the door that the world is set to."""
+    match world.door:
+        case Door.OCTOPIA:
+            keys = {
+                "kind": "octopia",
+                "client_id": world.octopia.client_id,
+                "seller_id": world.octopia.seller_id,
+                "api_url": world.octopia.api_url,
+                "token_url": world.octopia.token_url,
+            }
+            named = "client_secret"
+        case Door.CDISCOUNT:
+            keys = {
+                "kind": "cdiscount",
+                "login": world.market.login,
+                "token_url": world.market.token_url,
+                "service_url": world.market.service_url,
+            }
+            if wsdl:
+                keys["wsdl"] = wsdl
+            named = "password"
+    lines = [f"{key} = {_q(value)}\n" for key, value in keys.items()]
+    return "".join(lines) + f"{named} = {{ file = {_q(secret)} }}\n"
 
 
 def _q(value: str | Path) -> str:
@@ -114,11 +136,7 @@ password = {{ file = {mailbox_secret} }}
 shop_names = [{shop}]
 
 [accounts.{account}.marketplace]
-login = {login}
-password = {{ file = {marketplace_secret} }}
-token_url = {token_url}
-service_url = {service_url}
-{wsdl}timeout = "30s"
+{marketplace}timeout = "30s"
 
 [accounts.{account}.imap]
 host = {imap_host}

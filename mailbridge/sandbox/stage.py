@@ -23,7 +23,7 @@ from mailbridge.sandbox.clock import wall_clock
 from mailbridge.sandbox.dovecot import Dovecot, DovecotUnusable, find_dovecot, free_port
 from mailbridge.sandbox.mailserver import lmtp_delivery
 from mailbridge.sandbox.settings import STAFF, Settings, write_settings
-from mailbridge.sandbox.world import World
+from mailbridge.sandbox.world import Door, World
 
 __all__ = ["Stage", "open_stage", "until_interrupted"]
 
@@ -54,6 +54,7 @@ async def open_stage(
     rng: Random,
     fixed_ports: bool = False,
     wsdl: Path | None = None,
+    marketplace: Door = Door.OCTOPIA,
     wait_for_sent_copy: str = "30s",
 ) -> AsyncIterator[Stage]:
     """Put up a sandbox; raises OSError, and ValueError for a `wsdl` folder without a service.
@@ -75,6 +76,7 @@ async def open_stage(
             clock=wall_clock,
             rng=rng,
             password=password,
+            marketplace=marketplace,
             wsdl=wsdl,
             imap_port=0 if dovecot else imap_port,
             smtp_port=smtp_port,

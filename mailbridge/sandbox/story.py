@@ -24,9 +24,9 @@ from mailbridge.sandbox.agent import Client, SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.daemon import Daemon
 from mailbridge.sandbox.people import PRODUCTS
-from mailbridge.sandbox.relay import RelayedMail
 from mailbridge.sandbox.stage import Stage
 from mailbridge.sandbox.telling import Teller
+from mailbridge.sandbox.world import Taken
 
 __all__ = ["Scene", "Story", "StoryFailed"]
 
@@ -146,13 +146,13 @@ class Story:
         tell.paper("Paul's reply", f"{typed}\n\n[… {quoted} quoted lines below]", style="magenta")
         await tell.pause(1.5)
         sent = await self._left(1)
-        tell.say("\nWhat left for the customer, by the marketplace's relay:")
-        tell.paper(
-            "the mail to the customer",
-            sent.text,
-            headers=_headers(sent.message, *sent.message.keys()),
-            style="green",
-        )
+        if sent.mail is not None:
+            tell.say("\nWhat left for the customer, by the marketplace's relay:")
+            headers = _headers(sent.mail.message, *sent.mail.message.keys())
+            tell.paper("the mail to the customer", sent.text, headers=headers, style="green")
+        else:
+            tell.say("\nWhat left for the customer, by the marketplace's own interface:")
+            tell.paper("the message to the customer", sent.text, style="green")
         self._check_clean(sent)
         tell.done("No command, no quoted line, no token, no header of Paul's mail.")
         await tell.pause(2.5)
@@ -199,7 +199,7 @@ class Story:
         notice = await self._held(known)
         tell.held("Held: nothing went to the customer. Her mailbox says why:")
         tell.paper(_from(notice), notice.text, style="yellow")
-        self._check(len(self._world.relay.accepted) == 1, "a held reply went to the customer")
+        self._check(len(self._world.taken) == 1, "a held reply went to the customer")
         await tell.pause(3)
         tell.say("She answers the notice, and spells it right.")
         await agent.reply(notice, text + "!clos")
@@ -224,7 +224,7 @@ class Story:
         notice = await self._held(known)
         tell.held("Held: the customer will not get two answers that disagree.")
         tell.paper(_from(notice), notice.text, style="yellow")
-        self._check(len(self._world.relay.accepted) == 3, "a second answer went to the customer")
+        self._check(len(self._world.taken) == 3, "a second answer went to the customer")
         await tell.pause(2.5)
 
     async def _forged(self) -> None:
@@ -251,7 +251,7 @@ class Story:
             "Held: a From line proves nothing, and the shop's Sent folder knows no such mail."
         )
         tell.paper(_from(notice), notice.text, style="yellow")
-        self._check(len(world.relay.accepted) == 3, "a forged mail went to the customer")
+        self._check(len(world.taken) == 3, "a forged mail went to the customer")
         self._check(not self._offer.closed, "a forged mail closed a discussion")
         await tell.pause(2.5)
 
@@ -279,14 +279,14 @@ class Story:
                 raise StoryFailed(f"waited {_PATIENCE:.0f} s for {what}, in vain")
             await asyncio.sleep(_LOOK_EVERY)
 
-    async def _left(self, count: int) -> RelayedMail:
-        """The newest mail at the relay, once it has taken `count`."""
+    async def _left(self, count: int) -> Taken:
+        """The newest answer the marketplace took, once it has taken `count`."""
 
-        async def taken() -> list[RelayedMail]:
-            accepted = self._world.relay.accepted
+        async def taken() -> list[Taken]:
+            accepted = self._world.taken
             return accepted if len(accepted) >= count else []
 
-        mails = await self._until("the answer at the marketplace's relay", taken)
+        mails = await self._until("the answer at the marketplace", taken)
         self._check(len(mails) == count, "an answer left twice")
         return mails[-1]
 
@@ -332,18 +332,20 @@ class Story:
         if not holds:
             raise StoryFailed(otherwise)
 
-    def _check_clean(self, sent: RelayedMail) -> None:
-        whole = sent.data.decode(errors="replace").lower()
+    def _check_clean(self, sent: Taken) -> None:
+        whole = (sent.mail.data.decode(errors="replace") if sent.mail else sent.text).lower()
         self._check("!clos" not in sent.text, "the command went to the customer")
         self._check(not re.search(r"^>", sent.text, re.MULTILINE), "a quote went to the customer")
         self._check("mb-cd" not in whole and ".invalid" not in whole, "a token left")
-        names = {name.lower() for name in sent.message}
+        if sent.mail is None:
+            return
+        names = {name.lower() for name in sent.mail.message}
         self._check(
             not names & {"in-reply-to", "references", "user-agent", "reply-to"},
             "a header of the agent's mail left",
         )
         self._check(
-            parseaddr(str(sent.message["From"]))[1] == self._world.address,
+            parseaddr(str(sent.mail.message["From"]))[1] == self._world.address,
             "the mail does not come from the registered address",
         )
 

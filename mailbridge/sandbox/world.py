@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -23,9 +24,9 @@ from mailbridge.sandbox.imapserver import FOLDERS
 from mailbridge.sandbox.mailserver import Deliver, MailServer, Provider, SaveSent
 from mailbridge.sandbox.octopia import OctopiaSimulator, Rules
 from mailbridge.sandbox.people import Cast
-from mailbridge.sandbox.relay import RelayServer, Undeliverable
+from mailbridge.sandbox.relay import RelayedMail, RelayServer, Undeliverable
 
-__all__ = ["Door", "World"]
+__all__ = ["Door", "Taken", "World"]
 
 
 class Door(StrEnum):
@@ -33,6 +34,18 @@ class Door(StrEnum):
 
     CDISCOUNT = "cdiscount"
     OCTOPIA = "octopia"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An answer that the marketplace took from the seller, by mail or by message.
+
+    `discussion_id` is None where it reached nobody; `mail` None where it was no mail.
+    """
+
+    text: str
+    discussion_id: int | None
+    mail: RelayedMail | None = None
 
 
 class World:
@@ -102,6 +115,12 @@ class World:
     def imap(self) -> tuple[str, int]:
         """Host and port of the mailbox's IMAP server."""
         return self._imap or (self.mail.host, self.mail.imap_port)
+
+    @property
+    def taken(self) -> list[Taken]:
+        """Every answer that reached the marketplace, oldest first at each door."""
+        mails = [Taken(m.text, m.discussion_id, m) for m in self.relay.accepted]
+        return mails + [Taken(m.text, m.discussion_id) for m in self.octopia.sent]
 
     def agent(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +29,7 @@ from mailbridge.sandbox.octopia.documents import (
 from mailbridge.sandbox.octopia.pages import numbered_page
 from mailbridge.sandbox.octopia.rules import Rules
 
-__all__ = ["DiscussionCalls"]
+__all__ = ["DiscussionCalls", "SentMessage"]
 
 SIX_MONTHS = timedelta(days=184)
 SHORTEST, LONGEST = 13, 5000
@@ -67,13 +68,24 @@ _CLOSE_PROBLEMS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message the seller posted."""
+
+    discussion_id: int
+    text: str
+    files: int
+
+
 class DiscussionCalls:
     """Calls about the discussions of one seller."""
 
-    def __init__(self, books: Books, rules: Rules, seller_id: str) -> None:
+    def __init__(self, books: Books, rules: Rules, seller_id: str, sent: list[SentMessage]) -> None:
+        """`sent` is added to with each message taken from the seller."""
         self._books = books
         self._rules = rules
         self._seller_id = seller_id
+        self._sent = sent
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -162,6 +174,7 @@ class DiscussionCalls:
         if discussion.closed and not self._rules.closed_takes_messages:
             raise Problem(409, "Conflict", "The discussion is closed.")
         made = self._books.seller_writes(discussion, text, files=files, to=to)
+        self._sent.append(SentMessage(discussion.id, text, len(files)))
         discussion.name_messages()
         return self._made("messageId", made.ident)
 

@@ -32,7 +32,7 @@ from mailbridge.sandbox.faults import (
     Truncated,
 )
 from mailbridge.sandbox.octopia.asking import Answer, Asked, Handler, Json, Problem
-from mailbridge.sandbox.octopia.discussions import DiscussionCalls
+from mailbridge.sandbox.octopia.discussions import DiscussionCalls, SentMessage
 from mailbridge.sandbox.octopia.faulting import altered, problem_of
 from mailbridge.sandbox.octopia.money import OrderCalls
 from mailbridge.sandbox.octopia.requests import RequestDesk
@@ -74,6 +74,8 @@ class OctopiaSimulator:
         self.faults = FaultPlan(books.rng)
         self.calls: list[Call] = []
         """Every request since the start, tokens included, oldest first."""
+        self.sent: list[SentMessage] = []
+        """Every message taken from the seller, oldest first."""
         self.middlewares: list[Middleware] = []
         """Looked at when it starts: a test may watch every request and answer."""
         self.tokens = TokenDesk(clock or books.clock, books.rng, self.rules)
@@ -155,7 +157,7 @@ class OctopiaSimulator:
         await self.stop()
 
     def _routes(self) -> list[tuple[str, str, str, Handler]]:
-        talk = DiscussionCalls(self.books, self.rules, self.seller_id)
+        talk = DiscussionCalls(self.books, self.rules, self.seller_id, self.sent)
         money = OrderCalls(self.books, self.rules, self.seller_id, self.requests)
         order, gestures = "/orders/{orderId}", "/order-commercial-gesture-requests"
         cancellations = "/order-cancellation-requests"
