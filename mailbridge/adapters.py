@@ -7,7 +7,7 @@ learns them then. Joining adapters with flows is `daemon`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -86,12 +86,16 @@ def _pages(account: Account) -> SellerPages:
 
 
 def marketplace_for(
-    account: Account, redactor: Redactor, clock: Callable[[], datetime]
+    account: Account,
+    redactor: Redactor,
+    clock: Callable[[], datetime],
+    learnt: Mapping[str, str] | None = None,
 ) -> Marketplace:
-    """The account's marketplace; to be closed after use."""
+    """The account's marketplace; to be closed after use. `learnt` is what an earlier object
+    found out about the service."""
     match account.marketplace:
         case Octopia() as market:
-            return _octopia(market, redactor, clock)
+            return _octopia(market, redactor, clock, learnt or {})
         case Cdiscount() as market:
             return CdiscountMarketplace(
                 login=market.login,
@@ -107,7 +111,10 @@ def marketplace_for(
 
 
 def _octopia(
-    market: Octopia, redactor: Redactor, clock: Callable[[], datetime]
+    market: Octopia,
+    redactor: Redactor,
+    clock: Callable[[], datetime],
+    learnt: Mapping[str, str],
 ) -> OctopiaMarketplace:
     return OctopiaMarketplace(
         client_id=market.client_id,
@@ -123,6 +130,7 @@ def _octopia(
             "order_key": market.cancel_key,
             "shipping": market.cancel_shipping,
         },
+        learnt=learnt,
         refund_reasons=market.refund_reasons,
         topic=market.opening_topic,
         timeout=market.timeout.total_seconds(),

@@ -7,6 +7,7 @@ machine. What the flows do is theirs; how parts are kept running is `ops.supervi
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import socket
@@ -102,13 +103,16 @@ async def _context(
 ) -> Context:
     layout = account.mailbox
     identity = identity_for(name, account, keys)
+    tenure = await journal.take(name, owner)
+    async with journal.read(name) as tx:
+        learnt: dict[str, str] = json.loads((await tx.account()).learnt)
     return Context(
         name=name,
         config=account,
         language=language_of(config, account),
-        tenure=await journal.take(name, owner),
+        tenure=tenure,
         journal=journal,
-        marketplace=marketplace_for(account, redactor, clock),
+        marketplace=marketplace_for(account, redactor, clock, learnt),
         mailbox=mailbox_for(account, redactor),
         submission=submission_for(account.smtp, layout.address, redactor),
         composer=composer_for(config, name, account, identity),

@@ -7,6 +7,7 @@ runs the same flows one after the other, for `run --once`, back-fills and tests.
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime, timedelta
 
 from mailbridge.bridge.adoption import adopt
@@ -184,10 +185,14 @@ class AccountBridge:
             await self._pause(self._adopted, None)
 
     async def keep_house(self) -> None:
-        """Retention: clear words and names of what was closed long ago."""
+        """Keep what was learnt; clear words and names of what was closed long ago."""
         ctx = self.ctx
         before = ctx.clock() - ctx.config.keep_text
         async with ctx.write() as tx:
+            account, learnt = await tx.account(), dict(ctx.marketplace.learnt)
+            if learnt != json.loads(account.learnt):
+                account.learnt = json.dumps(learnt, sort_keys=True)
+                tx.note("learnt about the marketplace", detail=account.learnt)
             for row in await tx.discussions.prunable(before):
                 await tx.discussions.prune(row, tx.now)
                 await tx.replies.forget_words(row.id)

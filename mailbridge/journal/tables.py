@@ -56,6 +56,8 @@ class AccountRow(Base):
     paused_why: Mapped[str] = mapped_column(default="")
     probe: Mapped[str] = mapped_column(default="{}")
     """What a round trip has shown of the reply mode (JSON of `probe.Proof`)."""
+    learnt: Mapped[str] = mapped_column(default="{}")
+    """What the marketplace's adapter found out about its service (JSON)."""
 
 
 class SweepRow(Base):

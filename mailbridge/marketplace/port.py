@@ -251,6 +251,12 @@ class Marketplace(Protocol):
         ...
 
     @property
+    def learnt(self) -> Mapping[str, str]:
+        """What it found out about its service by being refused, to be handed back to the next
+        object after a restart; empty where there is nothing to find out."""
+        ...
+
+    @property
     def messaging(self) -> Messaging | None:
         """How replies travel where `capabilities.reply_channel` is API, else None."""
         ...

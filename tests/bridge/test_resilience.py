@@ -11,6 +11,8 @@ from mailbridge.bridge.sweep import SweepKind
 from mailbridge.mail.port import MailboxError
 from mailbridge.marketplace.port import MarketplaceError
 from mailbridge.sandbox.faults import Hang, HtmlError, InternalError, NotAuthorized, Rewrite
+from mailbridge.sandbox.octopia.rules import PatchKey, Rules
+from mailbridge.sandbox.world import Door
 from tests.shop import open_shop
 
 ANSWER = "Bonjour, votre colis arrive demain."
@@ -186,3 +188,19 @@ async def test_a_narrowed_answer_closes_nothing(tmp_path: Path) -> None:
 
         assert len(await shop.thread(claim)) == 1
         assert (await shop.operations.show(str(claim.id)))["status"] == "open"
+
+
+async def test_what_was_learnt_about_the_service_outlives_a_restart(tmp_path: Path) -> None:
+    rules = Rules(patch_key=PatchKey.OP)
+    async with open_shop(tmp_path, marketplace=Door.OCTOPIA, rules=rules) as shop:
+        discussion = shop.world.cast.claim()
+        shop.world.books.seller_writes(discussion, "Nous vous avons répondu.")
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(discussion), "!clos")
+        await shop.settle()
+        assert discussion.closed
+        learnt = dict(shop.bridge.ctx.marketplace.learnt)
+        assert learnt
+        await shop.bridge.keep_house()
+        await shop.restart()
+        assert dict(shop.bridge.ctx.marketplace.learnt) == learnt

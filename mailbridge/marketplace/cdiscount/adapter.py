@@ -129,6 +129,11 @@ class CdiscountMarketplace:
         return self._capabilities
 
     @property
+    def learnt(self) -> Mapping[str, str]:
+        """Nothing: the contract says it all."""
+        return {}
+
+    @property
     def messaging(self) -> Messaging | None:
         """None: replies go by relay mail."""
         return None
