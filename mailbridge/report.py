@@ -19,7 +19,15 @@ from rich.text import Text
 
 from mailbridge.checkup.finding import Finding, State
 
-__all__ = ["show_check", "show_discussion", "show_orders", "show_status", "show_templates"]
+__all__ = [
+    "show_check",
+    "show_discussion",
+    "show_movement",
+    "show_orders",
+    "show_status",
+    "show_step",
+    "show_templates",
+]
 
 Answer = Mapping[str, Any]
 
@@ -32,6 +40,26 @@ _COLOURS = {
 _WORDS = {State.OK: "ok", State.INFO: "info", State.WARN: "warn", State.BAD: "BAD"}
 _WHAT = 18
 """Characters: the longest name of a thing that is tried, `evidence of origin`."""
+_MOVEMENTS = {
+    "cancellation": "cancel these lines and give their price back; they can never be shipped then",
+    "refund": "refund these lines",
+    "gesture": "give this amount as a commercial gesture",
+}
+_MOVING = ("waiting", "ready", "granted")
+_STEPS = {
+    "asked": "recorded",
+    "ready": "recorded; waits for its turn",
+    "asking": "asking the marketplace",
+    "granted": "granted; the order does not show it yet, and is being watched",
+    "uncertain": "UNCERTAIN: no clear answer; it is never asked again, the order is being watched",
+    "proven": "done: the order shows it",
+    "partly": "done in part only: the order shows the rest unchanged",
+    "refused": "not done: nothing moved",
+    "absent": "not done: two readings of the order show that nothing moved",
+    "withdrawn": "dropped: nothing was asked for",
+    "joined": "the same is under way already: this one ends as that one does",
+}
+"""States of a movement of money, for operators."""
 _TROUBLED = ("waiting", "failed")
 """States of a part that does not work at this moment."""
 
@@ -100,7 +128,8 @@ def show_status(answer: Answer, console: Console, quiet: bool) -> bool:
 
 
 def _needs_a_person(account: Answer) -> bool:
-    waiting = (account["held"], account["stuck"], account["set_aside"])
+    doubtful = [m for m in account["moving"] if m["state"] == "uncertain"]
+    waiting = (account["held"], account["stuck"], account["set_aside"], doubtful)
     return account["paused"] is not None or any(waiting)
 
 
@@ -151,6 +180,19 @@ def _show_account(account: Answer, console: Console) -> None:
         ),
         "mailbridge show / resend DISCUSSION",
     )
+    for title, states in (
+        ("uncertain: this money may have moved; the order tells within two hours", ("uncertain",)),
+        ("under way: money that waits for a word, or to show in its order", _MOVING),
+    ):
+        rows = [
+            (m["order"], f"{m['amount']} EUR", f"{_plain(m['kind'])}, {_plain(m['state'])}")
+            for m in account["moving"]
+            if m["state"] in states
+        ]
+        if rows:
+            _line(console)
+            _line(console, f"  {len(rows)} {title}", "bold red" if states != _MOVING else "bold")
+            _show(console, _listing(("order", "amount", ""), rows))
     _show_waiting(
         console,
         "set aside: these mails could not be filed",
@@ -211,6 +253,24 @@ def show_discussion(answer: Answer, console: Console) -> None:
     )
     _section(
         console,
+        "money",
+        ("asked", "order", "state", "what, amount, moved, the marketplace's last words"),
+        (
+            (
+                _moment(m["asked_at"]),
+                m["order"],
+                _plain(m["state"]),
+                _joined(
+                    f"{_plain(m['kind'])} {m['amount']} EUR" if m["kind"] else "",
+                    f"moved {m['moved']} EUR" if m["moved"] != "0" else "",
+                    m["words"],
+                ),
+            )
+            for m in answer["money"]
+        ),
+    )
+    _section(
+        console,
         "deliveries",
         ("submitted", "reply", "state", "recorded, tries, the server's last words"),
         (
@@ -245,6 +305,41 @@ def show_discussion(answer: Answer, console: Console) -> None:
             for e in answer["events"]
         ),
     )
+
+
+def show_movement(answer: Answer, console: Console) -> None:
+    """What would be done with an order's money, or why nothing can be."""
+    _title(console, f"{answer['order']} ({answer['account']})")
+    facts = _grid(18)
+    facts.add_row(Text("state"), Text(f"{_plain(answer['stage'])} ({answer['state']})"))
+    if answer["obstacle"]:
+        told = _joined(*(f"{_plain(k)}: {v}" for k, v in answer["facts"].items()))
+        facts.add_row(Text("impossible"), Text(_plain(answer["obstacle"]), "bold red"))
+        facts.add_row(Text(""), Text(told))
+        _show(console, facts)
+        return
+    facts.add_row(Text("would be done"), Text(_MOVEMENTS[answer["movement"]], "bold"))
+    facts.add_row(Text("call"), Text(answer["call"]))
+    facts.add_row(Text("amount"), Text(f"{answer['amount']} EUR", "bold"))
+    for line in answer["lines"]:
+        shipping = f"shipping {line['shipping']} EUR" if line["shipping"] else "without shipping"
+        about = _joined(line["reference"], f"{line['price']} EUR", shipping)
+        facts.add_row(Text("line"), Text(f"{line['quantity']} x {line['name']}\n{about}"))
+    if answer["motive"]:
+        facts.add_row(Text("motive"), Text(str(answer["motive"])))
+    else:
+        facts.add_row(Text("cause"), Text(_plain(answer["cause"])))
+    if answer["same_at"]:
+        again = f"the same was given {_moment(answer['same_at'])}; this would be a second one"
+        facts.add_row(Text("mind"), Text(again, "bold red"))
+    _show(console, facts)
+
+
+def show_step(answer: Answer, console: Console) -> None:
+    """How a movement under way stands."""
+    words = _STEPS.get(answer["state"], _plain(answer["state"]))
+    colour = {"proven": "green", "refused": "bold red"}.get(answer["state"], "")
+    _line(console, _joined(words, _plain(answer["words"])), colour)
 
 
 def show_orders(answer: Answer, console: Console) -> None:

@@ -122,6 +122,19 @@ async def perform(
                 return await operations.template(
                     arguments["template"], arguments["order"], given, arguments.get("account")
                 )
+            case "foresee":
+                return await operations.foresee(
+                    str(arguments["order"]), dict(arguments["asked"]), arguments.get("account")
+                )
+            case "refund":
+                return _told(
+                    operations.refund(
+                        str(arguments["order"]),
+                        dict(arguments["asked"]),
+                        dict(arguments["seen"]),
+                        float(arguments["seconds"]),
+                    )
+                )
             case "pause":
                 return await operations.pause(arguments["account"], arguments.get("why", ""))
             case "resume":

@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "show",
     "orders",
+    "refund",
     "pause",
     "resume",
     "release",

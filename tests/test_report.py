@@ -143,6 +143,7 @@ def account(**changes: Any) -> dict[str, Any]:
         "held": [],
         "stuck": [],
         "set_aside": [],
+        "moving": [],
         **changes,
     }
 
@@ -158,6 +159,17 @@ def status(*parts: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 HELD = [{"discussion": "CD-7F3K2", "reply": "a1b2c3", "reason": "not_proven"}]
 STUCK = [{"discussion": "CD-7F3K2", "reply": "a1b2c3", "state": "uncertain", "words": "lost"}]
+MONEY = {
+    "movement": 3,
+    "reply": None,
+    "state": "uncertain",
+    "kind": "refund",
+    "order": "2411231100AB1CD",
+    "amount": "49.90",
+    "moved": "0",
+    "asked_at": AT,
+    "words": "silence",
+}
 ASIDE = [{"discussion": "CD-7F3K2", "mail": "message:1", "error": "[ALERT] too big"}]
 
 
@@ -178,6 +190,13 @@ def test_a_quiet_status() -> None:
         assert line in text.splitlines(), text
 
 
+def test_money_that_waits_is_named_and_needs_no_operator() -> None:
+    on = console()
+    waiting = {**MONEY, "state": "waiting", "kind": "gesture"}
+    assert show_status(status(part("running"), moving=[waiting]), on, quiet=False) is False
+    assert "  2411231100AB1CD  49.90 EUR  gesture, waiting" in shown(on).splitlines()
+
+
 def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
     on = console()
     late = [{"discussion": "CD-7F3K2", "due": AT, "urgency": "overdue"}]
@@ -194,6 +213,7 @@ def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
         (status(paused="nights off"), "PAUSED: nights off -> mailbridge resume shop"),
         (status(held=HELD), "CD-7F3K2 a1b2c3 not proven"),
         (status(stuck=STUCK), "CD-7F3K2 a1b2c3 uncertain: lost"),
+        (status(moving=[MONEY]), "2411231100AB1CD 49.90 EUR refund, uncertain"),
         (status(set_aside=ASIDE), "CD-7F3K2 message:1 [ALERT] too big"),
         (status(part("failed", "no such right")), f"since {local(AT)}: no such right"),
         (
@@ -201,7 +221,7 @@ def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
             f"the server is away; next try {local(AT)}",
         ),
     ],
-    ids=["paused", "held", "stuck", "set aside", "failed", "waiting"],
+    ids=["paused", "held", "stuck", "money", "set aside", "failed", "waiting"],
 )
 def test_what_needs_a_person(answer: dict[str, Any], words: str) -> None:
     on = console()
@@ -282,6 +302,7 @@ def discussion(**changes: Any) -> dict[str, Any]:
                 "words": "250 [ok] queued",
             }
         ],
+        "money": [MONEY],
         "closings": [{"state": "waiting", "answer": "last_answer_not_ours", "attempts": 2}],
         "events": [{"at": AT, "what": "filing stored", "subject": "message:1", "detail": ""}],
         **changes,
@@ -310,11 +331,17 @@ def test_what_there_is_none_of_has_no_heading() -> None:
     on = console()
     show_discussion(
         discussion(
-            order=None, lease_confirmed_at=None, replies=[], deliveries=[], closings=[], events=[]
+            order=None,
+            lease_confirmed_at=None,
+            replies=[],
+            money=[],
+            deliveries=[],
+            closings=[],
+            events=[],
         ),
         on,
     )
     text = shown(on)
     assert "  order               none" in text
-    for heading in ("replies", "deliveries", "closings", "events"):
+    for heading in ("replies", "money", "deliveries", "closings", "events"):
         assert heading not in text.splitlines()

@@ -16,6 +16,7 @@ from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.delivery import MACHINE as DELIVERY
 from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.discussion import DiscussionKind
+from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.money import Asked, Cause, GestureMotive, gesture_motive
 from mailbridge.domain.notice import Notice, NoticeKind
 from mailbridge.domain.refund import MACHINE, RefundEvent, RefundState
@@ -133,6 +134,8 @@ async def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> N
     """A person who saw what will be done wants it done; a text held for want of it waits again."""
     if row.state == RefundState.ABSENT and row.reply is not None:
         await _text_waits_again(tx, row.reply)
+        reply = await tx.replies.get(row.reply)
+        row.own_receipt = reply is None or reply.state != IntakeState.ACCEPTED
     event = RefundEvent.RETRY if row.state == RefundState.ABSENT else RefundEvent.CONFIRM
     move(tx, row, event, f"confirmed by {by}"[:100])
     row.confirmed_by, row.confirmed_at = by, tx.now

@@ -19,7 +19,6 @@ from mailbridge.bridge.uptake import ORDER
 from mailbridge.domain.money import (
     Impossible,
     Movement,
-    MovementKind,
     Obstacle,
     plan_movement,
 )
@@ -97,12 +96,15 @@ class MoneyFlow:
                 await self._impossible(tx, row, planned)
                 return
             differs = terms.take_plan(row, planned)
-            same = await self._same_gesture(tx, row)
+            same = await terms.same_gesture(ctx, tx, row)
             # A person's word (to try once more, or the operator's) was given to this very plan.
             known = same is None or row.again
             confirmed = row.confirmed_at is not None and not differs and known
             row.again = same is not None
-            if confirmed or not await terms.needs_code(ctx, tx, row, planned, spent.order):
+            if confirmed or (
+                row.confirmed_at is None
+                and not await terms.needs_code(ctx, tx, row, planned, spent.order)
+            ):
                 move(tx, row, RefundEvent.PASS)
                 row.confirmed_at = row.confirmed_at or tx.now
                 row.due_at = tx.now
@@ -113,26 +115,15 @@ class MoneyFlow:
     async def _question(
         self, tx: Transaction, row: MoneyRow, planned: Movement, same: MoneyRow | None
     ) -> None:
+        if row.reply is None:
+            # The operator's, who saw something else: nobody in the thread has asked for this.
+            row.answer = "the order has changed since it was confirmed"
+            row.own_receipt = False
+            await confirming.withdraw(tx, row, "the order has changed")
+            return
         names = {line.reference: line.name for line in planned.lines}
         at = self._ctx.stamp(same.asked_at) if same is not None and same.asked_at else ""
         await confirming.question(tx, self._ctx, row, names=names, same_at=at)
-
-    async def _same_gesture(self, tx: Transaction, row: MoneyRow) -> MoneyRow | None:
-        """A gesture of the same amount and motive on this order, given or under way today."""
-        if row.kind != MovementKind.GESTURE:
-            return None
-        [key] = terms.claim_keys(self._ctx, row, tx.now)
-        holders = await tx.money.holders(row.order_number)
-        bare = key.removesuffix(f":{row.id}") if row.again else key
-        held = next(
-            (
-                m
-                for k, m in holders.items()
-                if (k == bare or k.startswith(f"{bare}:")) and m != row.id
-            ),
-            None,
-        )
-        return await tx.money.get(held) if held is not None else None
 
     async def _impossible(self, tx: Transaction, row: MoneyRow, why: Impossible) -> None:
         """Say why nothing can be done; what somebody else has asked for already is joined."""
@@ -143,7 +134,7 @@ class MoneyFlow:
             move(tx, row, RefundEvent.JOIN, f"as movement {holder.id}")
             return
         move(tx, row, RefundEvent.REFUSE, why.obstacle)
-        row.settled_at = tx.now
+        row.settled_at, row.answer = tx.now, why.obstacle
         facts = {"obstacle": why.obstacle, **why.facts}
         await tell(tx, self._ctx, row, HoldReason.MONEY_IMPOSSIBLE, facts)
 
@@ -236,7 +227,7 @@ class MoneyFlow:
                 await self._impossible(tx, row, planned)
                 return None
             differs = terms.take_plan(row, planned)
-            same = await self._same_gesture(tx, row)
+            same = await terms.same_gesture(ctx, tx, row)
             if differs or (same is not None and not row.again):
                 row.again = same is not None
                 move(tx, row, RefundEvent.REPLAN)

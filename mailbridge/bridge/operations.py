@@ -17,9 +17,18 @@ from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.deadlines import Wait, waits
 from mailbridge.bridge.filling import fault_words, fill_for_order
+from mailbridge.bridge.movement import Unreadable
 from mailbridge.bridge.overview import orders_of
 from mailbridge.bridge.probe import file_probe, read_proof
 from mailbridge.bridge.sweep import SweepKind
+from mailbridge.bridge.till import (
+    asked_by_operator,
+    foresee,
+    have_done,
+    movement_of,
+    unsettled,
+    watch,
+)
 from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.deadline import Urgency
 from mailbridge.domain.delivery import DeliveryState
@@ -27,6 +36,7 @@ from mailbridge.domain.filing import MACHINE as FILING
 from mailbridge.domain.filing import FilingEvent, FilingState
 from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.lease import Lease
+from mailbridge.domain.money import Asked
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import MarketplaceError
@@ -35,6 +45,8 @@ __all__ = ["OperationRefused", "Operations"]
 
 Answer = dict[str, Any]
 
+_CONFIRMED = ("obstacle", "movement", "call", "amount", "lines", "cause", "motive", "same_at")
+"""What of a plan must still be so when it is asked for."""
 _NEAREST = 20
 """Answers due that are named one by one."""
 
@@ -73,6 +85,7 @@ class Operations:
             names = {r.discussion for r in held} | {d.discussion for d in stuck}
             names |= {f.discussion for f in aside}
             shorts = {k: v.short.upper() for k, v in (await tx.discussions.many(names)).items()}
+            moving = await unsettled(tx)
             due = await waits(ctx, tx)
             sweeps = {k: _iso(await tx.discussions.seen_until(k)) for k in SweepKind}
         proof = read_proof(account.probe)
@@ -87,6 +100,7 @@ class Operations:
             "probe": asdict(proof),
             "seen_until": sweeps,
             "counts": tally,
+            "moving": moving,
             "answers_due": _due(list(due.values())),
             "held": [
                 {"discussion": shorts[r.discussion], "reply": r.id, "reason": r.reason}
@@ -148,20 +162,7 @@ class Operations:
                 }
                 for r in replies
             ],
-            "money": [
-                {
-                    "movement": m.id,
-                    "reply": m.reply,
-                    "state": m.state,
-                    "kind": m.kind,
-                    "order": m.order_number,
-                    "amount": m.amount,
-                    "moved": m.moved,
-                    "asked_at": _iso(m.asked_at),
-                    "words": m.answer,
-                }
-                for m in money
-            ],
+            "money": [movement_of(m) for m in money],
             "deliveries": [
                 {
                     "reply": d.reply,
@@ -223,6 +224,47 @@ class Operations:
             f"order {order!r} is not in the journal: only orders of discussions are read; "
             "try --sample"
         )
+
+    async def foresee(self, order: str, given: Answer, account: str | None = None) -> Answer:
+        """What `refund` would do on this order, read afresh, or why nothing; nothing is done."""
+        _, _, seen = await self._foreseen(order, given, account)
+        return seen
+
+    async def refund(
+        self, order: str, given: Answer, seen: Answer, seconds: float
+    ) -> AsyncIterator[Answer]:
+        """Have done what the operator has `seen`; yields how it stands until it is settled."""
+        bridge, asked, now = await self._foreseen(order, given, str(seen["account"]))
+        if {k: now.get(k) for k in _CONFIRMED} != {k: seen.get(k) for k in _CONFIRMED}:
+            raise OperationRefused(f"order {order} has changed: nothing was asked for; look again")
+        async with bridge.ctx.read() as tx:
+            if (await tx.account()).paused_at is not None:
+                raise OperationRefused(
+                    f"account {bridge.ctx.name} is paused: mailbridge resume {bridge.ctx.name}"
+                )
+        identity = await have_done(bridge, order, asked, now)
+        async for step in watch(bridge, identity, seconds):
+            yield step
+
+    async def _foreseen(
+        self, order: str, given: Answer, account: str | None
+    ) -> tuple[AccountBridge, Asked, Answer]:
+        try:
+            asked = asked_by_operator(given)
+        except ValueError as error:
+            raise OperationRefused(str(error)) from None
+        bridges = [self._account(account)] if account else list(self._accounts.values())
+        why: list[str] = []
+        for bridge in bridges:
+            name = bridge.ctx.name
+            if not bridge.ctx.config.money.enabled:
+                why.append(f"account {name}: money is switched off (money.enabled)")
+                continue
+            try:
+                return bridge, asked, await foresee(bridge, order, asked)
+            except (Unreadable, MarketplaceError) as error:
+                why.append(f"account {name}: order {order}: {error}")
+        raise OperationRefused("; ".join(why))
 
     async def pause(self, account: str, why: str = "") -> Answer:
         """Stop sending and obeying for an account; threads are still filed."""

@@ -43,10 +43,13 @@ class Receipts:
                 r for r in await tx.replies.in_state(IntakeState.ACCEPTED) if await _ended(tx, r)
             ]
             unasked = await tx.closings.of_nobody()
+            moved = await tx.money.to_receipt()
         for reply in open_replies:
             await self._settle(reply.id)
         for row in unasked:
             await self._closed_unasked(row.id)
+        for money in moved:
+            await self._moved_by_itself(money.id)
 
     async def _settle(self, identity: str) -> None:
         ctx = self._ctx
@@ -89,6 +92,21 @@ class Receipts:
             if done is not None:
                 notice = Notice(NoticeKind.RECEIPT, done=(done,))
                 await queue_notice(ctx, tx, discussion, notice, key=f"closed:{row.id}")
+
+    async def _moved_by_itself(self, identity: int) -> None:
+        """Money that the operator asked for, or that moved after its reply's receipt was filed."""
+        ctx = self._ctx
+        async with ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or not row.own_receipt:
+                return
+            row.own_receipt = False
+            discussion = await tx.discussions.get(row.discussion) if row.discussion else None
+            done = await self._money(tx, row)
+            if done is not None and discussion is not None:
+                notice = Notice(NoticeKind.RECEIPT, done=(done,))
+                key = f"receipt:money:{row.id}"
+                await queue_notice(ctx, tx, discussion, notice, key=key, reply=row.reply)
 
     def _deliveries(self, rows: Sequence[DeliveryRow]) -> list[Done]:
         ctx = self._ctx

@@ -36,6 +36,7 @@ __all__ = [
     "held_lines",
     "line_key",
     "needs_code",
+    "same_gesture",
     "spent",
     "take_plan",
 ]
@@ -104,6 +105,18 @@ def _counts(other: MoneyRow, row: MoneyRow) -> bool:
 def _weight(row: MoneyRow) -> Decimal:
     """What counts as spent: what was proven, and all of what may still come true."""
     return Decimal(row.moved if row.state in _SETTLED_WELL else row.amount)
+
+
+async def same_gesture(ctx: Context, tx: Transaction, row: MoneyRow) -> MoneyRow | None:
+    """A gesture of the same amount and motive on this order, given or under way today."""
+    if row.kind != MovementKind.GESTURE:
+        return None
+    [key] = claim_keys(ctx, row, tx.now)
+    bare = key.removesuffix(f":{row.id}") if row.again else key
+    for held, holder in (await tx.money.holders(row.order_number)).items():
+        if holder != row.id and (held == bare or held.startswith(f"{bare}:")):
+            return await tx.money.get(holder)
+    return None
 
 
 async def needs_code(

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailbridge.domain.refund import SETTLED, RefundState
+from mailbridge.domain.refund import MACHINE, SETTLED, RefundState
 from mailbridge.journal.tables import MoneyClaimRow, MoneyRow
 
 __all__ = ["Movements"]
@@ -49,6 +49,10 @@ class Movements:
     async def due(self, *states: RefundState) -> list[MoneyRow]:
         """In these states and due, oldest first."""
         return await self._list(MoneyRow.state.in_(states), MoneyRow.due_at <= self._now)
+
+    async def to_receipt(self) -> list[MoneyRow]:
+        """Those at their end that want a receipt of their own."""
+        return await self._list(MoneyRow.own_receipt.is_(True), MoneyRow.state.in_(MACHINE.final))
 
     async def confirmed_since(self, moment: datetime) -> list[MoneyRow]:
         """Confirmed at `moment` or later, whatever became of them."""

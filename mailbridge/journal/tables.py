@@ -384,6 +384,7 @@ class MoneyRow(Base):
         Index("ix_money_due", "account", "state", "due_at"),
         Index("ix_money_order", "account", "order_number"),
         Index("ix_money_reply", "account", "reply"),
+        Index("ix_money_receipt", "account", "own_receipt"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -416,6 +417,8 @@ class MoneyRow(Base):
     code_until: Mapped[datetime | None]
     confirmed_by: Mapped[str] = mapped_column(default="")
     confirmed_at: Mapped[datetime | None]
+    own_receipt: Mapped[bool] = mapped_column(default=False)
+    """No reply's receipt will tell how it ended: it gets one of its own."""
     again: Mapped[bool] = mapped_column(default=False)
     """A person knows that the same was given today, and wants it once more."""
     attempts: Mapped[int] = mapped_column(default=0)

@@ -298,6 +298,11 @@ class Marketplace(Protocol):
         vouchers, `requests` and `gesture_left` where there are such. None if unknown."""
         ...
 
+    def call_of(self, movement: Movement) -> str:
+        """The service's own name for what `move_money` would call, for operators; RefusedError
+        where the movement can't be said exactly."""
+        ...
+
     async def move_money(self, movement: Movement) -> Mapping[str, ItemResult]:
         """Ask for one movement, once: line reference -> answer, "" for a gesture.
 

@@ -233,6 +233,10 @@ class CdiscountMarketplace:
         """GetOrderList again: vouchers and states of lines are all that shows there."""
         return (await self.orders([number])).get(number)
 
+    def call_of(self, movement: Movement) -> str:
+        """The operation."""
+        return money.request(movement).operation
+
     async def move_money(self, movement: Movement) -> Mapping[str, ItemResult]:
         """ValidateOrderList before shipment, else CreateRefundVoucher; never asked twice.
 

@@ -206,6 +206,10 @@ class OctopiaMarketplace:
         """The order with its requests and the gesture still allowed; all of it, or an error."""
         return await self._orders.for_money(number)
 
+    def call_of(self, movement: Movement) -> str:
+        """Method and path."""
+        return self._orders.call_of(movement)
+
     async def move_money(self, movement: Movement) -> Mapping[str, ItemResult]:
         """Ask for a movement: PENDING, or an error."""
         return await self._orders.move(movement)

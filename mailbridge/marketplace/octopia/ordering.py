@@ -36,6 +36,7 @@ __all__ = ["Orders"]
 _PAGE = 100
 _GESTURES = "/order-commercial-gesture-requests"
 _CANCELLATIONS = "/order-cancellation-requests"
+_PARTIAL = "/order-partial-cancellation-requests"
 _NO_SUCH = (400, 404, 409, 410, 422)
 
 log = structlog.get_logger(__name__)
@@ -138,6 +139,13 @@ class Orders:
             raise
         return said.allowable_amount
 
+    def call_of(self, movement: Movement) -> str:
+        """Which request `move` posts if the order stays as it is."""
+        if movement.kind is MovementKind.GESTURE:
+            return f"POST {_GESTURES}"
+        everything = len(movement.lines) == len(movement.order.lines)
+        return f"POST {_CANCELLATIONS if everything else _PARTIAL}"
+
     async def move(self, movement: Movement) -> Mapping[str, ItemResult]:
         """Ask for a movement, once. Everything taken is PENDING with its request's id."""
         if movement.kind is MovementKind.GESTURE:
@@ -159,7 +167,7 @@ class Orders:
                 payload = money.whole(choice, number, code, shipping=shipping)
                 return await self._client.act("POST", _CANCELLATIONS, payload)
             payload = money.partial(choice, number, lines, code, shipping=shipping)
-            return await self._client.act("POST", "/order-partial-cancellation-requests", payload)
+            return await self._client.act("POST", _PARTIAL, payload)
 
         question = Question.ORDER_KEY if lines.everything else Question.SHIPPING
         answer = await self._variants.settle(question, cancel)

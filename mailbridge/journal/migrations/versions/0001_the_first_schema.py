@@ -288,6 +288,7 @@ def upgrade() -> None:
         sa.Column("code_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_by", sa.Text(), nullable=False),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("own_receipt", sa.Boolean(), nullable=False),
         sa.Column("again", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
@@ -304,6 +305,7 @@ def upgrade() -> None:
     with op.batch_alter_table("money", schema=None) as batch_op:
         batch_op.create_index("ix_money_due", ["account", "state", "due_at"], unique=False)
         batch_op.create_index("ix_money_order", ["account", "order_number"], unique=False)
+        batch_op.create_index("ix_money_receipt", ["account", "own_receipt"], unique=False)
         batch_op.create_index("ix_money_reply", ["account", "reply"], unique=False)
 
     op.create_table(
