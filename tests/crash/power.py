@@ -15,16 +15,18 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.daemon import bridges
 from mailbridge.domain.delivery import DeliveryState
+from mailbridge.domain.refund import RefundState
 from mailbridge.journal.journal import Journal, Tenure
 from mailbridge.journal.transaction import Transaction
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.world import World
-from tests.shop import NOON, Shop, configuration
+from tests.shop import NOON, Shop, code_in, configuration
 
 Scenario = Callable[[Shop], AsyncIterator[None]]
 """People act; at each `yield` mailbridge does all it can."""
@@ -104,22 +106,27 @@ class End:
     """Texts the relay accepted for customers."""
     books: tuple[tuple[str, tuple[str, ...]], ...]
     """Of each discussion its status and the texts in it."""
+    money: tuple[tuple[str, ...], ...]
+    """Of each order on which money has moved, the states of its lines and its vouchers."""
 
 
 class Stage:
     """One shop through which the power may be cut once."""
 
-    def __init__(self, home: Path, fuse: Fuse) -> None:
+    def __init__(self, home: Path, fuse: Fuse, **config: dict[str, Any]) -> None:
+        """`config`: changes to the account's sections."""
         self.home = home
         self.fuse = fuse
+        self.config = config
 
     async def play(self, scenario: Scenario) -> End:
         """Play a scenario to its end, resuming after the cut."""
         clock = HandClock(NOON)
         async with World(clock=clock, rng=Random(7)) as place:
-            shop = Shop(place, clock, configuration(place, self.home))
+            shop = Shop(place, clock, configuration(place, self.home, **self.config))
             async for _ in scenario(shop):
                 await self._run(shop)
+                await self._doubts_about_money(shop)
                 await self._answer_doubts(shop)
                 self.fuse.opening = self.fuse.opening or self.fuse.writes
             return await self._end(shop)
@@ -166,6 +173,23 @@ class Stage:
                 await shop.world.agent().reply(mail, "!renvoyer")
                 await self._run(shop)
 
+    async def _doubts_about_money(self, shop: Shop) -> None:
+        """Money that may have moved is settled by its order; what never did is asked for again."""
+        if not await _money_in(shop, RefundState.UNCERTAIN):
+            return
+        shop.clock.advance(timedelta(minutes=1))
+        await self._run(shop)
+        if not await _money_in(shop, RefundState.UNCERTAIN):
+            return
+        for _ in range(3):
+            shop.clock.advance(timedelta(hours=1))
+            await self._run(shop)
+        assert await _money_in(shop, RefundState.ABSENT)
+        for mail in await _ours(shop, "INBOX"):
+            if str(mail.message["X-Mailbridge-Notice-Kind"] or "").endswith("/money_absent"):
+                await shop.world.agent().reply(mail, f"!confirmer {code_in(mail)}")
+        await self._run(shop)
+
     async def _end(self, shop: Shop) -> End:
         mails: Counter[tuple[str, str]] = Counter()
         ids: Counter[str] = Counter()
@@ -185,6 +209,11 @@ class Stage:
             books=tuple(
                 (d.status, tuple(m.text for m in d.messages)) for d in shop.world.books.discussions
             ),
+            money=tuple(
+                (*(line.state for line in o.lines), *(f"{v.amount} {v.motive}" for v in o.vouchers))
+                for o in shop.world.books.orders.all()
+                if o.vouchers or any(line.settles_to for line in o.lines)
+            ),
         )
 
 
@@ -192,6 +221,11 @@ async def _ours(shop: Shop, folder: str) -> list[SeenMail]:
     if folder not in await shop.world.agent().folders():
         return []
     return [m for m in await shop.inbox(folder) if m.message["X-Mailbridge-Account"]]
+
+
+async def _money_in(shop: Shop, *states: RefundState) -> bool:
+    async with shop.bridge.ctx.read() as tx:
+        return bool(await tx.money.in_state(*states))
 
 
 async def _recorded(shop: Shop) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from mailbridge.sandbox.smtp import DropAfterDot, Reply
 from mailbridge.sandbox.smtp import Stage as At
 from tests.crash.power import End, Fuse, Scenario, Stage
-from tests.shop import Shop
+from tests.shop import Shop, code_in
 
 
 async def three_discussions(shop: Shop) -> AsyncIterator[None]:
@@ -125,6 +125,33 @@ async def answers_that_are_due(shop: Shop) -> AsyncIterator[None]:
     yield
 
 
+async def a_refund_that_closes(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim(shop.world.cast.order(shipped_days_ago=5))
+    yield
+    (mail,) = await shop.inbox()
+    await shop.world.agent().reply(mail, "!rembourser total\n!clos\n\nBonjour, c'est remboursé.")
+    yield
+    question = await shop.notice("confirm")
+    await shop.world.agent().reply(question, f"!confirmer {code_in(question)}")
+    yield
+
+
+async def a_small_gesture(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim(shop.world.cast.order(shipped_days_ago=5))
+    yield
+    (mail,) = await shop.inbox()
+    await shop.world.agent().reply(mail, "!geste 5 € retard")
+    yield
+
+
+MONEY = {"enabled": True, "most": 500, "most_per_order": 500, "most_per_day": 500}
+CONFIG: dict[Scenario, dict[str, dict[str, object]]] = {
+    a_refund_that_closes: {"money": MONEY},
+    a_small_gesture: {"money": {**MONEY, "confirm_above": 20}},
+}
+"""What a scenario changes in the account's sections. These are cut from where money is asked for
+to just behind its proof: how mails come in and replies leave is cut in the others."""
+
 SCENARIOS: dict[str, Scenario] = {
     f.__name__: f
     for f in (
@@ -138,6 +165,8 @@ SCENARIOS: dict[str, Scenario] = {
         a_server_that_is_busy,
         an_answer_lost_after_the_dot,
         a_question_turned_claim,
+        a_refund_that_closes,
+        a_small_gesture,
         answers_that_are_due,
     )
 }
@@ -148,6 +177,8 @@ OPEN_ALIKE = {
     the_customer_comes_back,
     a_server_that_is_busy,
     an_answer_lost_after_the_dot,
+    a_refund_that_closes,
+    a_small_gesture,
 }
 """Their first step is `a_reply_that_closes`'s, and is cut there only."""
 
@@ -175,16 +206,23 @@ async def test_resuming_after_a_cut_ends_like_never_stopping(
     if scenario in OPEN_ALIKE:
         other, _ = await _left_in_peace(a_reply_that_closes, tmp_path)
         assert whole.opening_moves == other.opening_moves
+    if scenario in CONFIG:
+        asked, proven = (
+            next(at for at, what in whole.what.items() if words in what)
+            for words in ("money asked for", "refund prove")
+        )
+        stops = [(at, phase) for at, phase in stops if asked <= at <= proven + 2]
     for at, phase in stops[part::SLICES]:
         home = tmp_path / f"{at}-{phase}"
-        end = await Stage(home, Fuse(at, phase)).play(scenario)
+        end = await Stage(home, Fuse(at, phase), **CONFIG.get(scenario, {})).play(scenario)
         _compare(end, expected, f"{name} stopped {phase} write {at} ({whole.what[at]})")
 
 
 async def _left_in_peace(scenario: Scenario, home: Path) -> tuple[Fuse, End]:
     if scenario not in _in_peace:
         fuse = Fuse()
-        end = await Stage(home / f"{scenario.__name__}-whole", fuse).play(scenario)
+        stage = Stage(home / f"{scenario.__name__}-whole", fuse, **CONFIG.get(scenario, {}))
+        end = await stage.play(scenario)
         _in_peace[scenario] = fuse, end
     return _in_peace[scenario]
 
@@ -192,10 +230,17 @@ async def _left_in_peace(scenario: Scenario, home: Path) -> tuple[Fuse, End]:
 def _compare(end: End, expected: End, where: str) -> None:
     assert end.relay == expected.relay, where
     assert end.books == expected.books, where
+    assert end.money == expected.money, where
     assert not [mail for mail, times in end.ids.items() if times > 1], where
-    # A person may be asked about a reply that may have left, or need not be asked any more.
-    assert _settled(end) == _settled(expected), where
+    # A person may be asked about a reply that may have left, or money that may have moved; and
+    # an open discussion is told in time that its order has changed.
+    beside = ("trouble/", "hold/money_") + ((": news",) if any(expected.money) else ())
+    assert _settled(end, beside) == _settled(expected, beside), where
 
 
-def _settled(end: End) -> dict[tuple[str, str], int]:
-    return {mail: times for mail, times in end.mails.items() if "trouble/" not in mail[1]}
+def _settled(end: End, beside: tuple[str, ...]) -> dict[tuple[str, str], int]:
+    return {
+        mail: times
+        for mail, times in end.mails.items()
+        if not any(kind in mail[1] for kind in beside)
+    }
