@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,8 +145,8 @@ async def a_small_gesture(shop: Shop) -> AsyncIterator[None]:
     yield
 
 
-MONEY = {"enabled": True, "most": 500, "most_per_order": 500, "most_per_day": 500}
-CONFIG: dict[Scenario, dict[str, dict[str, object]]] = {
+MONEY: dict[str, Any] = {"enabled": True, "most": 500, "most_per_order": 500, "most_per_day": 500}
+CONFIG: dict[Scenario, dict[str, dict[str, Any]]] = {
     a_refund_that_closes: {"money": MONEY},
     a_small_gesture: {"money": {**MONEY, "confirm_above": 20}},
 }
