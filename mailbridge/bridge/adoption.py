@@ -17,6 +17,7 @@ from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.identity import short_id
+from mailbridge.domain.opening import is_opening
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, MessageRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.fields import decode_field, parse_date
@@ -26,6 +27,9 @@ from mailbridge.mail.port import Fetched, MailboxSession, SpecialUse
 __all__ = ["adopt"]
 
 _CHUNK = 200
+_SENT = ("receipt:", "first:")
+"""Notices that show what went to the customer, by their keys."""
+
 _DELIVERED = ("Received", "Return-Path", "Delivered-To", "X-Original-To")
 
 
@@ -110,25 +114,32 @@ async def _adopt_mail(
     if marks is None or marks.account != ctx.name or not _ours(ctx, mail, message_id):
         return False
     key = f"message:{marks.message}" if marks.message else marks.notice
-    if not key or await tx.filings.get(marks.discussion, key) is not None:
+    if not key:
         return False
-    discussion = await tx.discussions.get(marks.discussion)
+    # The short id is the thread's for good; its discussion's may have come later.
+    short = ctx.identity.short_in(message_id) or short_id(marks.reference, ctx.prefix)
+    discussion = await tx.discussions.by_short(short)
     if discussion is None:
-        discussion = _discussion(ctx, marks, folder, str(mail.get("Subject", "")))
+        discussion = _discussion(ctx, marks, folder, short, str(mail.get("Subject", "")))
         tx.discussions.add(discussion)
         await tx.flush()
+    elif is_opening(discussion.id) and not is_opening(marks.discussion):
+        await tx.discussions.rename(discussion, marks.discussion)
+        discussion.reference, discussion.settled_at = marks.reference, None
+    if await tx.filings.get(discussion.id, key) is not None:
+        return False
     date = parse_date(str(mail.get("Date", "")))
     if date is not None:
         discussion.last_date = max(filter(None, (discussion.last_date, date)))
     if discussion.first_message_id is None:
         root = str(mail.get("In-Reply-To", "")).strip()
         discussion.first_message_id = root or message_id
-    if marks.message and await tx.discussions.message(marks.discussion, marks.message) is None:
-        tx.discussions.add_message(_message(ctx, marks, tx))
+    if marks.message and await tx.discussions.message(discussion.id, marks.message) is None:
+        tx.discussions.add_message(_message(ctx, marks, tx, discussion.id))
     tx.filings.add(
         FilingRow(
             account=ctx.name,
-            discussion=marks.discussion,
+            discussion=discussion.id,
             key=key,
             message_id=message_id,
             state=FilingState.FILED,
@@ -145,19 +156,23 @@ async def _adopt_mail(
             filed_at=tx.now,
         )
     )
-    if marks.notice.startswith("receipt:") and marks.text_hash:
-        tx.deliveries.add(_dispatched(ctx, marks, tx))
+    if marks.notice.startswith(_SENT) and marks.text_hash:
+        sent = f"adopted:{marks.notice.partition(':')[2]}"[:64]
+        if not await tx.deliveries.of_reply(sent):
+            tx.deliveries.add(_dispatched(ctx, marks, tx, discussion.id, sent))
     await tx.flush()
     return True
 
 
-def _dispatched(ctx: Context, marks: MailMarks, tx: Transaction) -> DeliveryRow:
+def _dispatched(
+    ctx: Context, marks: MailMarks, tx: Transaction, discussion: str, reply: str
+) -> DeliveryRow:
     """An answer an earlier journal sent: it waits for nothing any more, and the discussion's
     message that it became is known as ours by it."""
     return DeliveryRow(
         account=ctx.name,
-        discussion=marks.discussion,
-        reply=marks.notice.replace("receipt:", "adopted:")[:64],
+        discussion=discussion,
+        reply=reply,
         number=0,
         state=DeliveryState.RESENT,
         message_id="",
@@ -175,8 +190,9 @@ def _ours(ctx: Context, mail: ParsedMail, message_id: str) -> bool:
     return ctx.identity.looks_ours(message_id) and not delivered
 
 
-def _discussion(ctx: Context, marks: MailMarks, folder: str, subject: str) -> DiscussionRow:
-    short = short_id(marks.reference, ctx.prefix)
+def _discussion(
+    ctx: Context, marks: MailMarks, folder: str, short: str, subject: str
+) -> DiscussionRow:
     layout = ctx.config.mailbox
     # A thread an agent threw away has no home there: what the customer writes next is to be seen.
     home = layout.closed_folder if folder == layout.closed_folder else layout.folder
@@ -198,6 +214,7 @@ def _discussion(ctx: Context, marks: MailMarks, folder: str, subject: str) -> Di
         folder=home,
         wanted_folder=home,
         started_at=marks.started_at,
+        settled_at=ctx.clock() if is_opening(marks.discussion) else None,
     )
 
 
@@ -206,10 +223,10 @@ def _frozen(subject: str) -> str:
     return decode_field(subject).removeprefix("Re: ")
 
 
-def _message(ctx: Context, marks: MailMarks, tx: Transaction) -> MessageRow:
+def _message(ctx: Context, marks: MailMarks, tx: Transaction, discussion: str) -> MessageRow:
     return MessageRow(
         account=ctx.name,
-        discussion=marks.discussion,
+        discussion=discussion,
         key=marks.message,
         ident=marks.ident or None,
         raw_time=marks.raw_time,

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.opening import NoWay, address_for_order, find_order
 from mailbridge.bridge.uptake import note_address
+from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import AuthorKind
 from mailbridge.domain.lease import Lease, LeaseState
 from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.opening import is_opening, order_of_opening
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.mail.outgoing import CustomerMail, customer_mail
 from mailbridge.mail.port import Accepted, Deferred, Refused, SubmissionOutcome, Uncertain
@@ -91,15 +94,33 @@ class ApiMessage:
         self._messaging = messaging
 
     async def ready(self, discussion: DiscussionRow) -> Ready | Blocked | Later:
-        """Always: there is no address that could expire."""
+        """Always, as there is no address that could expire; but what may have opened a
+        discussion already does not open a second one."""
+        if not is_opening(discussion.id):
+            return Ready("")
+        number = order_of_opening(discussion.id) or ""
+        found = await find_order(self._ctx, number)
+        if found.asked and found.order is None:
+            return Blocked(HoldReason.UNKNOWN_ORDER, {"order": number})
+        async with self._ctx.read() as tx:
+            earlier = await tx.deliveries.of_discussion(discussion.id)
+        if any(d.state == DeliveryState.UNCERTAIN for d in earlier):
+            return Later("an earlier text about this order is being looked for")
         return Ready("")
 
     async def send(self, parcel: Parcel) -> SubmissionOutcome:
         """Post it once. An answer that cannot be read may follow a message that was taken."""
         files = [File(*attachment) for attachment in parcel.attachments]
         discussion = parcel.discussion.id
+        ident = opened = ""
         try:
-            ident = await self._messaging.send(discussion, parcel.text, files, to=parcel.recipient)
+            if number := order_of_opening(discussion):
+                title = parcel.discussion.title
+                opened = await self._messaging.write_first(number, title, parcel.text, files)
+            else:
+                ident = await self._messaging.send(
+                    discussion, parcel.text, files, to=parcel.recipient
+                )
         except TransientError as error:
             return Uncertain(str(error)) if error.sent else Deferred(0, str(error))
         except CredentialsError as error:
@@ -108,8 +129,9 @@ class ApiMessage:
             return Refused(0, str(error))
         except MarketplaceError as error:
             return Uncertain(str(error))
-        await self._mark_seen(parcel.discussion)
-        return Accepted("", ident)
+        if not is_opening(discussion):
+            await self._mark_seen(parcel.discussion)
+        return Accepted("", ident, opened)
 
     async def _mark_seen(self, discussion: DiscussionRow) -> None:
         """What was answered has been read; a courtesy to colleagues on the seller's web page."""
@@ -134,6 +156,8 @@ class RelayMail:
         lease = Lease(discussion.relay_address, discussion.relay_confirmed_at)
         if lease.address is not None and lease.state(ctx.clock()) is LeaseState.FRESH:
             return Ready(lease.address)
+        if is_opening(discussion.id):
+            return await self._ready_first(discussion)
         try:
             answers = await ctx.marketplace.relay_addresses([discussion.id])
         except TransientError as error:
@@ -151,6 +175,24 @@ class RelayMail:
             facts = {"confirmed": ctx.stamp(lease.confirmed_at)}
             return Blocked(HoldReason.ADDRESS_EXPIRED, facts)
         return Blocked(HoldReason.NO_ADDRESS, {"answer": answer.status})
+
+    async def _ready_first(self, discussion: DiscussionRow) -> Ready | Blocked | Later:
+        """The address of an order that there is no discussion about."""
+        ctx = self._ctx
+        number = order_of_opening(discussion.id) or ""
+        try:
+            address = await address_for_order(ctx, number)
+        except TransientError as error:
+            return Later(str(error))
+        except NoWay as no:
+            return Blocked(no.reason, no.facts)
+        except (RefusedError, NotAuthorizedError, ContractError) as error:
+            return Blocked(HoldReason.MARKETPLACE_REFUSED, {"words": str(error)})
+        async with ctx.write() as tx:
+            row = await tx.discussions.get(discussion.id)
+            if row is not None:
+                note_address(tx, row, RelayAnswer(RelayStatus.OK, address))
+        return Ready(address)
 
     async def send(self, parcel: Parcel) -> SubmissionOutcome:
         """Build the mail anew and hand it to the submission server."""

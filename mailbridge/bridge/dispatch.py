@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from mailbridge.bridge.channel import Blocked, Channel, Later, Parcel, Ready
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.joining import join_opened
 from mailbridge.bridge.notices import add_outcome, queue_notice
 from mailbridge.bridge.sweep import Sweep
 from mailbridge.domain.delivery import MACHINE, DeliveryEvent, DeliveryState
@@ -187,7 +188,9 @@ class Dispatch:
             if delivery is None or delivery.state != DeliveryState.SUBMITTING:
                 return
             match outcome:
-                case Accepted(reply, ident):
+                case Accepted(reply, ident, opened):
+                    if opened:
+                        await join_opened(ctx, tx, delivery, opened)
                     _move(tx, delivery, DeliveryEvent.ACCEPTED)
                     delivery.remote_id = ident[:100]
                     delivery.submitted_at, delivery.reply_text = tx.now, reply[:300]

@@ -170,7 +170,8 @@ class Filing:
         if waiting:
             await self._put_off(waiting)
         for row in rows:
-            if row not in waiting:
+            # One that is gone was joined to its discussion since: its mails come next.
+            if row not in waiting and row.discussion in threads:
                 by_folder[threads[row.discussion].wanted_folder].append(row)
         filed = 0
         for folder, group in by_folder.items():

@@ -16,6 +16,7 @@ from mailbridge.bridge.context import Context
 from mailbridge.bridge.uptake import ORDER
 from mailbridge.domain.command import Command, Parsed, Verb, Vocabulary
 from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.opening import is_opening
 from mailbridge.domain.order import Order
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
@@ -165,6 +166,7 @@ def _fill(
             hello=place == 0 and not frame.greeting.text.strip(),
             bye=place == len(read.pieces) - 1 and not frame.signature.text.strip(),
             has_order=discussion.order_number is not None,
+            has_discussion=not is_opening(discussion.id),
         )
         if isinstance(made, tuple):
             return made
@@ -192,6 +194,7 @@ def fill_one(
     hello: bool,
     bye: bool,
     has_order: bool,
+    has_discussion: bool,
 ) -> RenderedReply | Fault:
     """One template, or why it cannot be filled in, as a notice tells it."""
     line = {"line": asked.line}
@@ -199,6 +202,9 @@ def fill_one(
         template = catalogue.find(asked.argument)
         if isinstance(template, Unknown):
             return HoldReason.UNKNOWN_TEMPLATE, {**line, "near": ", ".join(template.near)}
+        if template.needs_discussion and not has_discussion:
+            facts = {"title": template.title, "what": "discussion"}
+            return HoldReason.TEMPLATE_NEEDS, {**line, **facts}
         made = render_reply(
             catalogue, template, asked.options, values, zone=zone, hello=hello, bye=bye
         )

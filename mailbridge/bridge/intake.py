@@ -8,14 +8,13 @@ was found there.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC
 
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.judging import Judging
+from mailbridge.bridge.opening import Openings, reply_key
 from mailbridge.bridge.probe import PROBE_SHORT, is_proven, note_proof
 from mailbridge.bridge.reading import Findings, Reader
 from mailbridge.bridge.uptake import note_bounce
@@ -24,7 +23,16 @@ from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.discussion import Status
 from mailbridge.domain.identity import NameKind
 from mailbridge.domain.intake import IntakeState
-from mailbridge.domain.routing import Elsewhere, Envelope, Faulty, NotOurs, ReplyTo, route
+from mailbridge.domain.opening import is_opening
+from mailbridge.domain.routing import (
+    Elsewhere,
+    Envelope,
+    Faulty,
+    First,
+    NotOurs,
+    ReplyTo,
+    route,
+)
 from mailbridge.journal.tables import AttachmentRow, CopyRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.automatic import Bounce, BounceAction, bounce
@@ -54,7 +62,11 @@ class _Found:
     watched: Watched
     uidvalidity: int
     uid: int
-    route: ReplyTo | Faulty
+    short: str
+    """Of the thread it belongs to."""
+    key: str
+    """What its copies are all addressed to (see `opening.reply_key`)."""
+    answers: str
     head: IncomingMail
     findings: Findings
     lay_there: bool = False
@@ -79,6 +91,7 @@ class Intake:
         self._ctx = ctx
         self._judging = judging
         self._reader = Reader(ctx)
+        self._openings = Openings(ctx)
 
     async def watched(self, session: MailboxSession) -> list[Watched]:
         """The inbox, the Sent folders, and the closed folder where moving closes."""
@@ -194,6 +207,10 @@ class Intake:
             case Elsewhere():
                 ctx.log.debug("mail of a thread goes elsewhere; left alone", folder=watched.name)
                 return
+            case First():
+                await self._first(
+                    session, watched, uidvalidity, fetched, lay_there, batch, head, where
+                )
             case ReplyTo() | Faulty():
                 await self._found(
                     session, watched, uidvalidity, fetched, lay_there, batch, head, where
@@ -223,10 +240,44 @@ class Intake:
         findings = await self._reader.read(
             session, watched.name, watched.is_sent, fetched, head, discussion
         )
+        answers = where.answers if isinstance(where, ReplyTo) else ""
         if isinstance(where, Faulty):
             findings = replace(findings, routed=(where.reason, dict(where.facts)))
+        short = discussion.short
         batch.replies.append(
-            _Found(watched, uidvalidity, fetched.uid, where, head, findings, lay_there)
+            _Found(
+                watched, uidvalidity, fetched.uid, short, short, answers, head, findings, lay_there
+            )
+        )
+
+    async def _first(
+        self,
+        session: MailboxSession,
+        watched: Watched,
+        uidvalidity: int,
+        fetched: Fetched,
+        lay_there: bool,
+        batch: _Batch,
+        head: IncomingMail,
+        where: First,
+    ) -> None:
+        """A mail that answers nothing: a reply in the thread of the order it names, if any."""
+        proven, _ = self._reader.origin(head, watched.is_sent)
+        opens = await self._openings.look(
+            session, watched.name, fetched, head, where, proven=proven
+        )
+        if opens is None:
+            return
+        findings = await self._reader.read(
+            session, watched.name, watched.is_sent, fetched, head, opens.discussion, opens
+        )
+        if opens.fault is not None:
+            findings = replace(findings, routed=opens.fault)
+        short = opens.discussion.short
+        batch.replies.append(
+            _Found(
+                watched, uidvalidity, fetched.uid, short, opens.key, "", head, findings, lay_there
+            )
         )
 
     async def _known_ids(self, tx: Transaction, head: IncomingMail) -> dict[str, str]:
@@ -292,11 +343,11 @@ class Intake:
 
     async def _keep_reply(self, tx: Transaction, found: _Found) -> None:
         ctx = self._ctx
-        discussion = await tx.discussions.by_short(found.route.short)
+        discussion = await tx.discussions.by_short(found.short)
         if discussion is None:
             return
         head, findings = found.head, found.findings
-        identity = reply_key(discussion.id, head)
+        identity = reply_key(found.key, head)
         reply = await tx.replies.get(identity)
         if reply is None:
             reply = self._new_reply(tx, identity, discussion, found)
@@ -313,7 +364,8 @@ class Intake:
         elif findings.level > reply.level and reply.state == IntakeState.HELD:
             # A copy that proves staff lifts a hold for want of proof: judge it again.
             await self._judging.proven_later(tx, reply, findings)
-        if not found.watched.is_sent and not await is_proven(ctx, tx):
+        is_answer = found.key == found.short  # what writes first may have come by another door
+        if is_answer and not found.watched.is_sent and not await is_proven(ctx, tx):
             # A reply that was delivered has made the round trip the probe asks for.
             await note_proof(
                 ctx, tx, folder=found.watched.name, mail=head, origin=findings.evidence
@@ -335,7 +387,6 @@ class Intake:
         self, tx: Transaction, identity: str, discussion: DiscussionRow, found: _Found
     ) -> ReplyRow:
         head = found.head
-        answers = found.route.answers if isinstance(found.route, ReplyTo) else None
         return ReplyRow(
             account=self._ctx.name,
             id=identity,
@@ -346,7 +397,7 @@ class Intake:
             written_at=head.date or tx.now,
             seen_at=tx.now,
             due_at=tx.now + self._ctx.config.replies.wait_for_sent_copy,
-            answers=answers or next(iter(head.in_reply_to), None),
+            answers=found.answers or next(iter(head.in_reply_to), None),
             references=" ".join((*head.references, *head.in_reply_to)),
             in_sent=False,
             lay_there=found.lay_there,
@@ -408,6 +459,8 @@ class Intake:
         row = await tx.discussions.get(mail.discussion)
         if row is None or row.status == Status.CLOSED or row.wanted_folder == layout.closed_folder:
             return
+        if is_opening(row.id):
+            return  # there is nothing to close yet
         if not ctx.config.replies.enabled:
             return  # shadow mode: what people do with their mails is theirs
         row.wanted_folder = layout.closed_folder
@@ -420,16 +473,6 @@ class Intake:
             state = await session.state(copy.folder)
             if state.uidvalidity == copy.uidvalidity:
                 await session.add_flags(copy.folder, [copy.uid], ["\\Seen"])
-
-
-def reply_key(discussion: str, head: IncomingMail) -> str:
-    """What all copies of one reply share, whoever changed the rest."""
-    date = (
-        head.date.astimezone(UTC).strftime("%Y%m%d%H%M%S") if head.date else head.message_id or ""
-    )
-    answers = next(iter(head.in_reply_to), "")
-    parts = (discussion, head.from_.address.lower(), date, answers)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def _envelope(head: IncomingMail) -> Envelope:

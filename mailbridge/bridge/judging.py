@@ -40,6 +40,8 @@ _LIFTED = frozenset(
     }
 )
 """What a person's word is enough for, beside proof itself: nothing is wrong with the text."""
+_FIRSTS = timedelta(hours=24)
+"""Who writes first about an order is told of a colleague who did so within this time."""
 _TOLD = frozenset(
     {HoldReason.COLLEAGUE_ANSWERED, HoldReason.NEAR_DUPLICATE, HoldReason.TEXT_IN_QUOTE}
 )
@@ -150,7 +152,7 @@ class Judging:
             answers=reply.answers or "",
             references=frozenset(reply.references.split()),
             text=reply.text,
-            has_commands=bool(commands),
+            has_commands=any(c.verb is not Verb.ORDER for c in commands),
             answers_question=await self._answers_question(tx, reply),
             sends=sends,
             fault=fault,
@@ -204,6 +206,8 @@ class Judging:
                 continue
             earlier = asked_at is not None and other.written_at < asked_at
             if earlier and other.answers != reply.answers:
+                continue
+            if not reply.answers and _apart(reply, other):
                 continue
             if not await tx.deliveries.of_reply(other.id):
                 continue  # a note, or a reply that sent nothing
@@ -332,3 +336,8 @@ class Judging:
             subject=reply.id,
             detail=detail,
         )
+
+
+def _apart(first: ReplyRow, other: ReplyRow) -> bool:
+    """Whether a mail that answers nothing has nothing to do with a colleague's."""
+    return bool(other.answers) or abs(first.written_at - other.written_at) > _FIRSTS

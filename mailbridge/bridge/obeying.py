@@ -14,6 +14,7 @@ from mailbridge.bridge import confirming
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import add_outcome, queue_notice
+from mailbridge.bridge.opening import tell_opened
 from mailbridge.domain.closing import MACHINE as CLOSING
 from mailbridge.domain.closing import ClosingEvent, ClosingState
 from mailbridge.domain.command import Command, Verb
@@ -23,6 +24,7 @@ from mailbridge.domain.discussion import AuthorKind, Status
 from mailbridge.domain.intake import MACHINE as INTAKE
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
+from mailbridge.domain.opening import is_opening
 from mailbridge.domain.verdict import Hold
 from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, ReplyRow
@@ -160,6 +162,8 @@ class Obeying:
         )
         tx.deliveries.add(row)
         tx.note("dispatch planned", discussion=discussion.id, subject=reply.id)
+        if is_opening(discussion.id):
+            await tell_opened(ctx, tx, discussion, reply, text)
 
     async def _recipient(self, tx: Transaction, reply: ReplyRow) -> AuthorKind:
         """Whom the answered mail is from: its writer is answered, whether customer or the

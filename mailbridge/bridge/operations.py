@@ -37,6 +37,7 @@ from mailbridge.domain.filing import FilingEvent, FilingState
 from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.lease import Lease
 from mailbridge.domain.money import Asked
+from mailbridge.domain.opening import is_opening
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import MarketplaceError
@@ -322,6 +323,11 @@ class Operations:
         _may_leave(bridge)
         async with bridge.ctx.write() as tx:
             found = await tx.discussions.get(row.id)
+            if found is not None and is_opening(found.id):
+                raise OperationRefused(
+                    f"{discussion}: opened by writing first; the marketplace does not show a "
+                    "discussion yet that could be closed"
+                )
             if found is None:
                 raise OperationRefused(f"{discussion}: not known")
             known = await tx.discussions.customer_messages_filed(row.id)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.filling import Fault, Filled, fill
+from mailbridge.bridge.opening import Opens
 from mailbridge.config.models import Language
 from mailbridge.domain.attachment import attachment_fault
 from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
 from mailbridge.domain.money import Obstacle, gesture_motive
 from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.opening import is_opening, order_number
 from mailbridge.domain.wording import clean_line, text_hash
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.mail.authored import authored_part, bodies, sendable_attachments
@@ -29,8 +31,11 @@ from mailbridge.mail.trust import TrustRules, origin
 __all__ = ["Findings", "Reader"]
 
 _MONEY = frozenset({Verb.REFUND, Verb.GESTURE, Verb.CONFIRM})
-_LATER = frozenset({Verb.ORDER})
-"""Commands the grammar knows and this version does not carry out."""
+_IN_THREADS = frozenset(
+    {Verb.REFUND, Verb.GESTURE, Verb.CONFIRM, Verb.CANCEL, Verb.SEND, Verb.RESEND, Verb.REOPEN}
+)
+"""Not in a mail that writes first. Money above all: an order's number is soon mistyped, and in a
+thread its card stands before one's eyes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +124,10 @@ class Reader:
         fetched: Fetched,
         head: IncomingMail,
         discussion: DiscussionRow,
+        opens: Opens | None = None,
     ) -> Findings:
-        """Fetch the mail whole and read it; what is wrong with it is in `fault`.
+        """Fetch the mail whole and read it; what is wrong with it is in `fault`. `opens` is
+        given for a mail that writes first.
 
         Raises MailboxError.
         """
@@ -143,7 +150,7 @@ class Reader:
             mail = await asyncio.to_thread(read_mail, whole.data)
         except UnreadableMail as error:
             return replace(found, fault=(error.reason, {"what": error.what}))
-        return await self._contents(session, found, mail, discussion)
+        return await self._contents(session, found, mail, discussion, opens)
 
     async def _contents(
         self,
@@ -151,6 +158,7 @@ class Reader:
         found: Findings,
         mail: IncomingMail,
         discussion: DiscussionRow,
+        opens: Opens | None,
     ) -> Findings:
         ctx = self._ctx
         match automatic(mail):
@@ -170,7 +178,7 @@ class Reader:
             return replace(found, fault=(read.reason, read.facts), text=written.text)
         if read.commands and not written.commands_agree:
             return replace(found, fault=(HoldReason.PARTS_DIFFER, {}), text=written.text)
-        if (missing := self._unavailable(read, discussion)) is not None:
+        if (missing := self._unavailable(read, discussion, opens)) is not None:
             return replace(found, fault=missing, text=written.text)
         filled = await fill(ctx, discussion, mail.from_.address, read)
         if not isinstance(filled, Filled):
@@ -213,9 +221,13 @@ class Reader:
                 return bodies(answered)
         return ()
 
-    def _unavailable(self, read: Parsed, discussion: DiscussionRow) -> Fault | None:
+    def _unavailable(
+        self, read: Parsed, discussion: DiscussionRow, opens: Opens | None
+    ) -> Fault | None:
         """A command that is understood and cannot be carried out here."""
         for command in read.commands:
+            if (why := _out_of_place(command, read, discussion, opens)) is not None:
+                return why, {"line": command.line}
             if command.verb in _MONEY and not self._ctx.config.money.enabled:
                 return HoldReason.MONEY_OFF, {"line": command.line}
             if command.verb in (Verb.REFUND, Verb.GESTURE) and not discussion.order_number:
@@ -224,9 +236,26 @@ class Reader:
             motive = command.options.get("motive", "")
             if command.verb is Verb.GESTURE and motive and gesture_motive(motive) is None:
                 return HoldReason.UNKNOWN_MOTIVE, {"line": command.line}
-            if command.verb in _LATER:
-                return HoldReason.NOT_AVAILABLE, {"line": command.line}
         return None
+
+
+def _out_of_place(
+    command: Command, read: Parsed, discussion: DiscussionRow, opens: Opens | None
+) -> HoldReason | None:
+    """Why a command means nothing in this thread, or in a mail that writes first."""
+    if opens is None and command.verb is Verb.ORDER:
+        return HoldReason.ORDER_IN_THREAD
+    if opens is not None and command.verb in _IN_THREADS:
+        return HoldReason.FIRST_MAIL
+    if opens is not None and command.verb is Verb.ORDER:
+        # The address names another order than the first line does.
+        same = opens.number is None or order_number(command.argument) == opens.number
+        return None if same else HoldReason.ORDER_IN_THREAD
+    if not is_opening(discussion.id):
+        return None
+    silent = not read.pieces or any(c.verb is Verb.NOTE for c in read.commands)
+    close = command.verb is Verb.CLOSE and silent
+    return HoldReason.NO_DISCUSSION if close or command.verb is Verb.REOPEN else None
 
 
 def _as_json(command: Command) -> dict[str, object]:

@@ -74,7 +74,11 @@ class Receipts:
             if not done or discussion is None:
                 return
             text = next((d.text for d in deliveries if d.state == DeliveryState.RECORDED), "")
-            notice = Notice(NoticeKind.RECEIPT, done=tuple(done), text=text or reply.text)
+            if await tx.filings.get(discussion.id, f"first:{reply.id}") is None:
+                text = text or reply.text
+            else:
+                text = ""  # the thread's first mail shows it
+            notice = Notice(NoticeKind.RECEIPT, done=tuple(done), text=text)
             await queue_notice(
                 ctx, tx, discussion, notice, key=f"receipt:{reply.id}", reply=reply.id
             )

@@ -41,6 +41,7 @@ _WITH_CARD = frozenset(
         DoneKind.ORDER_CANCELLED,
         DoneKind.GESTURE_GIVEN,
         DoneKind.SAME_MONEY,
+        DoneKind.WRITTEN_FIRST,
     }
 )
 """What is told together with the order as it stands after it."""

@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.joining import join_shown
 from mailbridge.bridge.uptake import ORDER, Uptake, known_discussion
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Discussion, Status
 from mailbridge.domain.history import KnownMessage
+from mailbridge.domain.opening import is_opening, opening_id, order_of_opening
 from mailbridge.domain.plan import Dispatched, Known, plan
 from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, MessageRow
@@ -208,9 +210,15 @@ class Sweep:
         ctx = self._ctx
         async with ctx.read() as tx:
             rows = await tx.discussions.many(ids)
-        listing = await ctx.marketplace.read_again([known_discussion(r) for r in rows.values()])
-        await self.take(listing)
-        return {d.id for d in listing.discussions} >= set(ids)
+        known = {i: known_discussion(r) for i, r in rows.items() if not is_opening(i)}
+        if known:
+            listing = await ctx.marketplace.read_again(list(known.values()))
+            await self.take(listing)
+        # What was written first may by now be a discussion nobody here has seen.
+        numbers = [number for i in rows if (number := order_of_opening(i))]
+        if numbers:
+            await self.take(await ctx.marketplace.discussions_of_orders(numbers))
+        return not known or {d.id for d in listing.discussions} >= set(known)
 
     async def _take_batch(
         self, batch: Sequence[Discussion], backfill: bool, closed_after: datetime | None
@@ -220,7 +228,7 @@ class Sweep:
             rows = await tx.discussions.many([d.id for d in batch])
             batch = [d for d in batch if d.id in rows or not _long_closed(d, closed_after)]
             messages = await tx.discussions.messages_of(list(rows))
-            dispatched = await self._dispatched(tx, rows)
+            dispatched = await self._dispatched(tx, rows, batch)
         plans = {
             d.id: plan(
                 d,
@@ -241,7 +249,7 @@ class Sweep:
                 # The dispatches may have moved meanwhile: plan again on what is true now.
                 rows = await tx.discussions.many([d.id for d in batch])
                 messages = await tx.discussions.messages_of(list(rows))
-                dispatched = await self._dispatched(tx, rows)
+                dispatched = await self._dispatched(tx, rows, batch)
                 taken: set[int] = set()
                 for listed in batch:
                     todo = plan(
@@ -255,7 +263,7 @@ class Sweep:
                         backfill=backfill,
                     )
                     taken |= {n.dispatch for n in todo.new if n.dispatch is not None}
-                    row = rows.get(listed.id)
+                    row = await join_shown(ctx, tx, listed, rows.get(listed.id), todo)
                     recorded = await self._uptake.apply(
                         tx, listed, row, todo, backfill=backfill, address=addresses.get(listed.id)
                     )
@@ -269,18 +277,23 @@ class Sweep:
         return result
 
     async def _dispatched(
-        self, tx: Transaction, rows: dict[str, DiscussionRow]
+        self, tx: Transaction, rows: dict[str, DiscussionRow], batch: Sequence[Discussion]
     ) -> dict[str, list[Dispatched]]:
-        """For each discussion the dispatches it may show: its own, and those of discussions
-        that share its relay address (two discussions of one order may)."""
-        groups: dict[str, list[str]] = {}
+        """For each discussion the dispatches it may show: its own, those of discussions that
+        share its relay address (two discussions of one order may), and what was written first
+        about its order."""
+        groups: dict[str, list[str]] = {
+            d.id: [opening_id(d.order_number)] for d in batch if d.order_number and d.id not in rows
+        }
         for row in rows.values():
             sharing = (
                 [r.id for r in await tx.discussions.sharing_address(row.relay_address)]
                 if row.relay_address
                 else []
             )
-            groups[row.id] = [row.id, *(s for s in sharing if s != row.id)]
+            if row.order_number:
+                sharing.append(opening_id(row.order_number))
+            groups[row.id] = list(dict.fromkeys((row.id, *sharing)))
         # A dispatch that was sent again is matched last: the one that waits comes first.
         everything = sorted({i for ids in groups.values() for i in ids})
         by_discussion: dict[str, list[DeliveryRow]] = defaultdict(list)

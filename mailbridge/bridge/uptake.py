@@ -11,6 +11,7 @@ import json
 from pydantic import TypeAdapter
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.joining import complete
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.domain.closing import MACHINE as CLOSING
 from mailbridge.domain.closing import ClosingEvent, ClosingState
@@ -54,6 +55,7 @@ class Uptake:
         layout = self._ctx.config.mailbox
         if row is None:
             row = await self._open(tx, listed, address, waiting=todo.waiting)
+        complete(row, listed)
         row.status = listed.status
         row.updated_at, row.closed_at = listed.updated_at, listed.closed_at
         row.claim_type = listed.claim_type or row.claim_type

@@ -107,10 +107,14 @@ class Identity:
             return None
         return MailName(NameKind(kind), short, key)
 
+    def short_in(self, message_id: str) -> str | None:
+        """The short id in a Message-ID of our form and domain, verified or not."""
+        found = _NAME.fullmatch(message_id.strip().lower())
+        return found[2] if found is not None and found[5] == self.domain else None
+
     def looks_ours(self, message_id: str) -> bool:
         """True if the id has our form and domain, verified or not (a lost key)."""
-        found = _NAME.fullmatch(message_id.strip().lower())
-        return found is not None and found[5] == self.domain
+        return self.short_in(message_id) is not None
 
     def route(self, short: str) -> str:
         """The local part (or its plus tag) of a discussion's reply address: `mb-cd-7f3k2-TAG`."""
@@ -132,7 +136,7 @@ class Identity:
     def leaks(self, text: str) -> str | None:
         """The first thing in `text` that must never reach a customer, described; else None."""
         low = text.lower()
-        if _ROUTE.search(low):
+        if _ROUTE.search(low) or re.search(r"\bmb-order-[0-9a-z]", low):
             return "a reply address of a discussion"
         if _NAME.search(low) or self.domain in low:
             return "a Message-ID of mailbridge"

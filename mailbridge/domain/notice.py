@@ -53,7 +53,12 @@ class HoldReason(StrEnum):
     ECHOED_COMMAND = "echoed_command"  # line: the same line stands in the customer's words
     PARTS_DIFFER = "parts_differ"  # text and HTML part of the mail hold different commands
     TEXT_IN_QUOTE = "text_in_quote"  # line: words stand between the lines of the quoted mail
-    NOT_AVAILABLE = "not_available"  # line: command known, but not on this account
+    ORDER_IN_THREAD = "order_in_thread"  # line: names an order, in a thread that has its own
+    FIRST_MAIL = "first_mail"  # line: not in a mail that writes first about an order
+    NO_DISCUSSION = "no_discussion"  # line: the marketplace has none yet that it could be done to
+    BAD_ORDER = "bad_order"  # number: as it was given; no order could have it
+    UNKNOWN_ORDER = "unknown_order"  # order: the marketplace shows none of this number
+    ORDER_UNREACHABLE = "order_unreachable"  # order, words: it gives no address any more
     MONEY_OFF = "money_off"  # line: refunds by mail are switched off
     COLLEAGUE_ANSWERED = "colleague_answered"  # who, at: a colleague answered this mail already
     NEAR_DUPLICATE = "near_duplicate"  # at: nearly the same reply minutes ago
@@ -104,7 +109,7 @@ class HoldReason(StrEnum):
     MONEY_OTHER_FAILED = "money_other_failed"  # who: asked the same, in vain
     TEMPLATE_BROKEN = "template_broken"  # name, what: a template of the shop's own fails
     UNKNOWN_TEMPLATE = "unknown_template"  # line, near: names that may have been meant
-    TEMPLATE_NEEDS = "template_needs"  # line, title, what: order, details or parcel
+    TEMPLATE_NEEDS = "template_needs"  # line, title, what: order, details, parcel or discussion
     TEMPLATE_VALUES = "template_values"  # line, title, missing, unknown, completed
 
 
@@ -115,6 +120,9 @@ MONEY_REASONS = frozenset(r for r in HoldReason if r.startswith("money_")) - {Ho
 class DoneKind(StrEnum):
     """One settled thing in a receipt; the comment names its `facts`."""
 
+    WRITTEN_FIRST = "written_first"  # order, by: a text about an order is on its way
+    GOES_ON = "goes_on"  # other: what is said about it now stands in that thread
+    JOINED = "joined"  # other: a text of ours that stands in that thread belongs here
     SENT = "sent"  # at, to (words, no address): accepted by the shop's server
     RECORDED = "recorded"  # at: the marketplace shows it
     CLOSED = "closed"  # at

@@ -3,17 +3,33 @@
 A reply is a mail to the discussion's reply address (or, in alias mode, to the alias) that
 answers a mail of that thread. A mail of our threads addressed elsewhere (forwards above all:
 clients put In-Reply-To on them) is never sent on, obeyed or answered.
+
+A mail that answers nothing may write first about an order: to the order's address, or to the
+alias or mailbox with a command on its first line, which only reading it can tell.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mailbridge.domain.identity import Identity
 from mailbridge.domain.notice import HoldReason
 
-__all__ = ["Elsewhere", "Envelope", "Faulty", "NotOurs", "ReplyAddresses", "ReplyTo", "route"]
+__all__ = [
+    "Elsewhere",
+    "Envelope",
+    "Faulty",
+    "First",
+    "NotOurs",
+    "ReplyAddresses",
+    "ReplyTo",
+    "route",
+]
+
+
+_ORDER = re.compile(r"mb-order-(.{1,60})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,27 @@ class ReplyAddresses:
             case _:
                 return self._base
 
+    def of_order(self, number: str) -> str:
+        """The addr-spec to write first about an order, in the modes that have such addresses;
+        in alias mode the alias, which needs the command on the first line."""
+        match self._mode:
+            case "plus":
+                return f"{self._local}+mb-order-{number.lower()}@{self._domain}"
+            case "catchall":
+                return f"mb-order-{number.lower()}@{self._domain}"
+            case _:
+                return self._base
+
+    def names_order(self, address: str) -> str | None:
+        """What stands where an order's address has its number, well formed or not."""
+        local, _, domain = address.lower().rpartition("@")
+        found = _ORDER.fullmatch(local.rpartition("+")[2])
+        return found[1] if found is not None and domain in self._domains else None
+
+    def is_door(self, address: str) -> bool:
+        """True for an address by which any mail comes in: mailbox, alias, catch-all's own."""
+        return address.lower() in {self.mailbox, self._base, *self._aliases}
+
     def is_alias(self, address: str) -> bool:
         """True if this is the one fixed reply address of alias mode, or was one before."""
         return address.lower() in self._aliases
@@ -108,7 +145,19 @@ class Faulty:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Route = NotOurs | Elsewhere | ReplyTo | Faulty
+@dataclass(frozen=True, slots=True)
+class First:
+    """A mail that answers nothing, and may write first about an order.
+
+    `number` is what its address names, None where only its first line can tell. `fault` is
+    what is wrong with whom it is addressed to.
+    """
+
+    number: str | None
+    fault: tuple[HoldReason, Mapping[str, str]] | None = None
+
+
+Route = NotOurs | Elsewhere | ReplyTo | Faulty | First
 
 
 def route(
@@ -121,29 +170,40 @@ def route(
     filed under a key since lost) to short ids."""
     known = known or {}
     addressed = {s for a in mail.recipients if (s := addresses.proves(a))}
+    orders = {n for a in mail.recipients if (n := addresses.names_order(a)) is not None}
     alias = any(addresses.is_alias(a) for a in mail.recipients)
     answered = _threads(mail.in_reply_to, identity, known)
     mentioned = _threads(mail.references, identity, known)
-    if not addressed and not alias:
-        named = answered | mentioned
-        return Elsewhere(min(named)) if named else NotOurs()
+    if not addressed and not alias and not orders and (answered or mentioned):
+        return Elsewhere(min(answered | mentioned))
     threads = answered or mentioned
     named = addressed | threads
     if not named:
-        return NotOurs()  # somebody's new mail to the alias: a person's, not ours
+        return _first(mail, addresses, orders)
     short = min(addressed or threads)
-    if len(named) > 1:
-        return Faulty(
-            short,
-            HoldReason.TWO_DISCUSSIONS,
-            {"ids": ", ".join(sorted(s.upper() for s in named))},
-        )
+    if len(named) > 1 or orders:
+        ids = ", ".join([*sorted(s.upper() for s in named), *sorted(n.upper() for n in orders)])
+        return Faulty(short, HoldReason.TWO_DISCUSSIONS, {"ids": ids})
     others = sorted(_others(mail, addresses))
     if others:
         return Faulty(short, HoldReason.OTHER_RECIPIENTS, {"addresses": ", ".join(others)})
     if not threads:
         return Faulty(short, HoldReason.NO_THREAD)
     return ReplyTo(short, next(iter((*mail.in_reply_to, *reversed(mail.references))), ""))
+
+
+def _first(mail: Envelope, addresses: ReplyAddresses, orders: set[str]) -> First | NotOurs:
+    """A new mail: to an order, to any door of the mailbox, or a person's business."""
+    new = not mail.in_reply_to and not mail.references
+    if not orders and not (new and any(addresses.is_door(a) for a in mail.recipients)):
+        return NotOurs()  # somebody's mail to the shop: a person's, not ours
+    fault: tuple[HoldReason, Mapping[str, str]] | None = None
+    if len(orders) > 1:
+        numbers = ", ".join(sorted(n.upper() for n in orders))
+        fault = HoldReason.TWO_DISCUSSIONS, {"ids": numbers}
+    elif others := sorted(_others(mail, addresses)):
+        fault = HoldReason.OTHER_RECIPIENTS, {"addresses": ", ".join(others)}
+    return First(min(orders, default=None), fault)
 
 
 def _threads(ids: Iterable[str], identity: Identity, known: Mapping[str, str]) -> set[str]:
@@ -163,5 +223,8 @@ def _others(mail: Envelope, addresses: ReplyAddresses) -> set[str]:
     return {
         a.lower()
         for a in mail.recipients
-        if addresses.proves(a) is None and not addresses.is_alias(a) and a.lower() not in own
+        if addresses.proves(a) is None
+        and addresses.names_order(a) is None
+        and not addresses.is_door(a)
+        and a.lower() not in own
     }

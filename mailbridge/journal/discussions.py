@@ -10,12 +10,38 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.discussion import AuthorKind, Status
 from mailbridge.domain.filing import FilingState
-from mailbridge.journal.tables import DiscussionRow, FilingRow, MessageRow, OrderRow, SweepRow
+from mailbridge.domain.opening import OPENING_PREFIX
+from mailbridge.journal.tables import (
+    ClosingRow,
+    DeliveryRow,
+    DiscussionRow,
+    EventRow,
+    FilingRow,
+    FlagRow,
+    MessageRow,
+    MoneyRow,
+    OrderRow,
+    ReplyRow,
+    SweepRow,
+)
 
 __all__ = ["Discussions"]
 
 _CHUNK = 500
 """SQLite takes a limited number of variables in one statement."""
+
+
+_WITH_DISCUSSION = (
+    MessageRow,
+    FilingRow,
+    FlagRow,
+    ReplyRow,
+    DeliveryRow,
+    ClosingRow,
+    MoneyRow,
+    EventRow,
+)
+"""Tables whose rows name the discussion they belong to."""
 
 
 def _chunks(values: Iterable[str]) -> Iterable[list[str]]:
@@ -65,11 +91,35 @@ class Discussions:
         return list(await self._session.scalars(query))
 
     async def not_closed(self) -> list[DiscussionRow]:
-        """All that the journal still holds open."""
+        """All of the marketplace's that the journal still holds open."""
         query = select(DiscussionRow).where(
-            DiscussionRow.account == self._account, DiscussionRow.status != Status.CLOSED
+            DiscussionRow.account == self._account,
+            DiscussionRow.status != Status.CLOSED,
+            DiscussionRow.id.not_like(f"{OPENING_PREFIX}%"),
         )
         return list(await self._session.scalars(query))
+
+    async def opened_since(self, since: datetime) -> int:
+        """How many threads were opened by writing first and are that still."""
+        query = select(func.count()).where(
+            DiscussionRow.account == self._account,
+            DiscussionRow.id.like(f"{OPENING_PREFIX}%"),
+            DiscussionRow.created_at >= since,
+        )
+        return await self._session.scalar(query) or 0
+
+    async def rename(self, row: DiscussionRow, discussion: str) -> None:
+        """Give a thread, and all that belongs to it, the id of a discussion not yet known."""
+        await self._session.flush()
+        before = row.id
+        for table in _WITH_DISCUSSION:
+            await self._session.execute(
+                update(table)
+                .where(table.account == self._account, table.discussion == before)
+                .values(discussion=discussion)
+            )
+        row.id = discussion
+        await self._session.flush()
 
     async def to_move(self) -> list[DiscussionRow]:
         """Threads that lie in another folder than they should."""

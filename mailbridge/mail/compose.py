@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.domain.discussion import AuthorKind, Message
 from mailbridge.domain.identity import Identity, NameKind
-from mailbridge.domain.notice import MONEY_REASONS, Notice, NoticeKind
+from mailbridge.domain.notice import MONEY_REASONS, DoneKind, Notice, NoticeKind
 from mailbridge.domain.order import Order
 from mailbridge.domain.thread import Thread, thread_index
 from mailbridge.domain.wording import clean_line, clean_text, text_hash
@@ -199,7 +199,8 @@ class Composer:
         text = self._render("mail/notice.txt.j2", context)
         page = self._render("mail/notice.html.j2", context, html=True)
         kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)
-        sent = notice.kind is NoticeKind.RECEIPT and notice.text
+        opening = any(done.kind is DoneKind.WRITTEN_FIRST for done in notice.done)
+        sent = notice.text and (opening or notice.kind is NoticeKind.RECEIPT)
         marks = replace(
             self._marks(thread),
             notice=key,

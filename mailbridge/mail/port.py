@@ -213,11 +213,13 @@ class Mailbox(Protocol):
 class Accepted:
     """The server took responsibility: a 2xx after the final dot. `reply` is its text.
 
-    `ident` is the message's own id where the marketplace itself took it and said so.
+    `ident` is the message's own id where the marketplace itself took it and said so; `opened`
+    that of the discussion it opened.
     """
 
     reply: str
     ident: str = ""
+    opened: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,15 @@ class ReplyTemplate:
     closes: bool = False
     """Using it asks to close the discussion, as if `!clos` stood in the reply."""
     variables: tuple[Variable, ...] = ()
+    speaks_of_discussion: bool = False
+    """Its words are made with something of the discussion."""
     own: bool = False
     """It is the shop's, not mailbridge's."""
+
+    @property
+    def needs_discussion(self) -> bool:
+        """Whether it is for answers only: it speaks of the discussion, or closes it."""
+        return self.closes or self.speaks_of_discussion
 
     @property
     def file(self) -> str:
@@ -159,27 +166,32 @@ class Catalogue:
             raise TemplateBroken(file, 0, f"is larger than {_LARGEST // 1024} KB")
         own = len(self.templates.folders) > 1 and path.is_relative_to(self.templates.folders[0])
         template = _Head(file, source).template(name, own=own)
-        undeclared = self.templates.names_used(file) - NAMES
+        used = self.templates.names_used(file)
+        undeclared = used - NAMES
         undeclared -= {variable.name for variable in template.variables}
         for missing in sorted(undeclared):
             line = _line_of(source, rf"\b{re.escape(missing)}\b")
             way = f"describe it under [variables]; always there are {_ALWAYS}"
             raise TemplateBroken(file, line, f"nothing gives a value to {missing}; {way}")
         for variable in template.variables:
-            self._check_source(file, source, variable)
-        return template
+            used |= self._check_source(file, source, variable)
+        return replace(template, speaks_of_discussion="discussion" in used)
 
-    def _check_source(self, file: str, source: str, variable: Variable) -> None:
+    def _check_source(self, file: str, source: str, variable: Variable) -> frozenset[str]:
+        """The names it asks for; raises TemplateBroken for what is not one of ours."""
+        used: frozenset[str] = frozenset()
         if not variable.source:
-            return
+            return used
         try:
-            strange = self.templates.expression_names(variable.source) - NAMES
+            used = self.templates.expression_names(variable.source)
+            strange = used - NAMES
             what = f"asks for {min(strange)}; there are {_ALWAYS}" if strange else ""
         except ValueError as error:
             what = f"not a Jinja2 expression: {error}"
         if what:
             line = _line_of(source, rf"^\s*{variable.name}\s*=|^\[variables\.{variable.name}\]")
             raise TemplateBroken(file, line, f"variables.{variable.name}.from: {what}")
+        return used
 
 
 class _Head:

@@ -154,7 +154,12 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.ECHOED_COMMAND: {"line": "!clos"},
     _R.PARTS_DIFFER: {},
     _R.TEXT_IN_QUOTE: {"line": "Oui, il est parti hier."},
-    _R.NOT_AVAILABLE: {"line": "!commande 2611201A8ZQ4"},
+    _R.ORDER_IN_THREAD: {"line": "!commande 2611201A8ZQ4"},
+    _R.FIRST_MAIL: {"line": "!rembourser total"},
+    _R.NO_DISCUSSION: {"line": "!clos"},
+    _R.BAD_ORDER: {"number": "26/11"},
+    _R.UNKNOWN_ORDER: {"order": "2611201A8ZQ4"},
+    _R.ORDER_UNREACHABLE: {"order": "2611201A8ZQ4", "words": "alias expiré"},
     _R.MONEY_OFF: {"line": "!rembourser total"},
     _R.COLLEAGUE_ANSWERED: {"who": "Paul Martin", "at": _AT},
     _R.NEAR_DUPLICATE: {"at": _AT},
@@ -247,6 +252,9 @@ TROUBLES = frozenset(
 _D = DoneKind
 
 DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
+    _D.WRITTEN_FIRST: {"order": "2611201A8ZQ4", "by": "Paul Martin"},
+    _D.GOES_ON: {"other": "CD-7F3K2"},
+    _D.JOINED: {"other": "CD-X7F3K2"},
     _D.SENT: {"at": _AT, "to": "Marie Dupré"},
     _D.RECORDED: {"at": _AT},
     _D.CLOSED: {"at": _AT},
@@ -271,6 +279,19 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.ORDER_CHANGED: {"topics": "state parcels"},
 }
 
+_NEWS = frozenset(
+    {
+        _D.WRITTEN_FIRST,
+        _D.GOES_ON,
+        _D.JOINED,
+        _D.TWIN,
+        _D.ESCALATED,
+        _D.CUSTOMER_AGAIN,
+        _D.REOPENED,
+        _D.ORDER_CHANGED,
+    }
+)
+
 _REPLY = "Bonjour Marie,\n\nnous ouvrons une enquête auprès du transporteur.\n\nPaul"
 
 
@@ -282,11 +303,11 @@ def sample_notices() -> Iterator[Notice]:
         if reason in WITH_CODE:
             yield Notice(kind, reason, facts, text=_REPLY, code="482913")
     for done, facts in DONE_FACTS.items():
-        news = done in (_D.TWIN, _D.ESCALATED, _D.CUSTOMER_AGAIN, _D.REOPENED, _D.ORDER_CHANGED)
+        news = done in _NEWS
         yield Notice(
             NoticeKind.NEWS if news else NoticeKind.RECEIPT,
             done=(Done(done, facts),),
-            text="" if news else _REPLY,
+            text=_REPLY if not news or done in (_D.WRITTEN_FIRST, _D.JOINED) else "",
         )
     yield Notice(
         NoticeKind.RECEIPT,
@@ -303,8 +324,8 @@ def sample_notices() -> Iterator[Notice]:
 
 
 def _shown(notice: Notice) -> Order | None:
-    changed = any(done.kind is DoneKind.ORDER_CHANGED for done in notice.done)
-    return SAMPLE_ORDER if changed else None
+    carded = (DoneKind.ORDER_CHANGED, DoneKind.WRITTEN_FIRST)
+    return SAMPLE_ORDER if any(done.kind in carded for done in notice.done) else None
 
 
 def try_templates(composer: Composer) -> list[TemplateBroken]:

@@ -14,6 +14,7 @@ from mailbridge.domain.routing import (
     Elsewhere,
     Envelope,
     Faulty,
+    First,
     NotOurs,
     ReplyAddresses,
     ReplyTo,
@@ -100,13 +101,54 @@ def test_an_answer_to_the_bare_mailbox_only_is_left_alone(addresses: ReplyAddres
 
 @MODES
 def test_mail_that_names_no_thread_is_no_business_of_ours(addresses: ReplyAddresses) -> None:
-    assert routed(written(MAILBOX), addresses) == NotOurs()
     assert routed(written(MAILBOX, answering=("<x@y.example>",)), addresses) == NotOurs()
     assert routed(written(), addresses) == NotOurs()
 
 
-def test_a_new_mail_to_the_alias_is_a_persons_not_ours() -> None:
-    assert routed(written("clients@shop.example"), ALIAS) == NotOurs()
+@MODES
+def test_an_orders_address_is_to_write_first(addresses: ReplyAddresses) -> None:
+    number = "2611201A8ZQ4"
+    for to in (f"support+mb-order-{number}@shop.example", f"MB-ORDER-{number}@shop.example"):
+        assert routed(written(to), addresses) == First(number.lower())
+        # A copy to oneself or to the mailbox is a habit of clients.
+        assert routed(written(to, PAUL, MAILBOX), addresses) == First(number.lower())
+
+
+def test_the_modes_that_have_addresses_for_orders() -> None:
+    assert PLUS.of_order("2611A") == "support+mb-order-2611a@shop.example"
+    assert CATCHALL.of_order("2611A") == "mb-order-2611a@answers.shop.example"
+    assert ALIAS.of_order("2611A") == "clients@shop.example"
+    for addresses in (PLUS, CATCHALL):
+        assert addresses.names_order(addresses.of_order("2611A")) == "2611a"
+    assert PLUS.names_order("support+mb-order-2611a@elsewhere.example") is None
+    assert PLUS.names_order("support+mb-order-@shop.example") is None
+
+
+@MODES
+def test_a_new_mail_by_any_door_may_name_an_order_on_its_first_line(
+    addresses: ReplyAddresses,
+) -> None:
+    assert routed(written(MAILBOX), addresses) == First(None)
+    assert routed(written("clients@shop.example"), ALIAS) == First(None)
+
+
+def test_writing_first_to_several_is_told() -> None:
+    order = PLUS.of_order("2611A")
+    copied = routed(written(order, "compta@shop.example"))
+    assert isinstance(copied, First)
+    assert copied.fault == (HoldReason.OTHER_RECIPIENTS, {"addresses": "compta@shop.example"})
+    two = routed(written(order, PLUS.of_order("2611B")))
+    assert isinstance(two, First)
+    assert two.fault == (HoldReason.TWO_DISCUSSIONS, {"ids": "2611A, 2611B"})
+
+
+@MODES
+def test_a_thread_and_an_order_together_are_held_in_the_thread(addresses: ReplyAddresses) -> None:
+    both = written("mb-order-2611a@shop.example", answering=(mail_of(SHORT),))
+    found = routed(both, addresses)
+    assert isinstance(found, Faulty)
+    assert (found.short, found.reason) == (SHORT, HoldReason.TWO_DISCUSSIONS)
+    assert found.facts == {"ids": "CD-7HK, 2611A"}
 
 
 @MODES
