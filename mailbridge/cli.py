@@ -16,13 +16,14 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from mailbridge import __version__
+from mailbridge import __version__, campaign
 from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.finding import ConfigError
@@ -149,6 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     backfill.add_argument("--days", type=int, default=30, help="how far back (default: 30)")
     backfill.add_argument("--json", action="store_true", help="progress as JSON lines")
 
+    campaign.add_arguments(
+        commands.add_parser("notify", help="write first to the customers of orders")
+    )
+
     demo = commands.add_parser("demo", help="see it work, with nothing configured")
     demo.add_argument("--serve", action="store_true", help="stay up, play the agent yourself")
 
@@ -255,6 +260,9 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             return await _templates(config, arguments, console)
         case "backfill":
             return await _backfill(config, arguments, console)
+        case "notify":
+            ask = partial(_stream, config, "notify")
+            return OK if await campaign.notify(arguments, ask, console) else FAILED
         case action:
             names = ("account", "discussion", "why", "reply")
             given = {n: v for n in names if (v := getattr(arguments, n, None)) is not None}
@@ -426,17 +434,30 @@ def _values(words: Sequence[str]) -> dict[str, str]:
 
 
 async def _backfill(config: Config, arguments: argparse.Namespace, console: Console) -> int:
-    client = ControlClient(socket_path(config))
     call = {"account": arguments.account, "days": arguments.days}
-    try:
-        await _show_backfill(client.call("backfill", **call), arguments.json, console)
-    except DaemonNotRunning:
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        async with _offline(config) as operations:
-            answers = await perform(operations, "backfill", call)
-            if not isinstance(answers, dict):
-                await _show_backfill(answers, arguments.json, console)
+    answers = _stream(config, "backfill", call)
+    await _show_backfill(answers, arguments.json, console)
     return OK
+
+
+async def _stream(
+    config: Config, command: str, call: dict[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    """What a command gives one by one, from the daemon, or without one from the journal."""
+    client = ControlClient(socket_path(config))
+    try:
+        async with contextlib.aclosing(client.call(command, **call)) as answers:
+            async for answer in answers:
+                yield answer
+        return
+    except DaemonNotRunning:
+        pass
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with _offline(config) as operations:
+        given = await perform(operations, command, call)
+        if not isinstance(given, dict):
+            async for answer in given:
+                yield answer
 
 
 async def _show_backfill(

@@ -20,6 +20,7 @@ import httpx
 import structlog
 
 from mailbridge.adapters import submission_for
+from mailbridge.bridge.mailing import Mailing
 from mailbridge.bridge.operations import OperationRefused, Operations
 from mailbridge.config.models import Config
 from mailbridge.daemon import Bridges, bridges, classify
@@ -135,6 +136,17 @@ async def perform(
                         float(arguments["seconds"]),
                     )
                 )
+            case "notify":
+                mailing = Mailing(
+                    campaign=str(arguments["campaign"]),
+                    template=str(arguments.get("template", "")),
+                    values={str(k): str(v) for k, v in arguments.get("values", {}).items()},
+                    text=str(arguments.get("text", "")),
+                    dry_run=bool(arguments.get("dry_run", False)),
+                    resume=bool(arguments.get("resume", False)),
+                )
+                numbers = [str(number) for number in arguments["numbers"]]
+                return _told(operations.notify(mailing, numbers, arguments.get("account")))
             case "pause":
                 return await operations.pause(arguments["account"], arguments.get("why", ""))
             case "resume":

@@ -47,9 +47,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service",
     },
     "report": {"checkup"},
+    "campaign": {"ops"},
     # Nothing else starts the sandbox.
     "cli": {
         "bridge",
+        "campaign",
         "checkup",
         "config",
         "daemon",
@@ -82,7 +84,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "inscriptis": ("mail.markup", "marketplace.octopia.bodies", "sandbox."),
     "jinja2": ("mail.rendering", "config.checks"),
     "markupsafe": ("mail.",),
-    "rich": ("cli", "report", "sandbox."),
+    "rich": ("campaign", "cli", "report", "sandbox."),
 }
 
 

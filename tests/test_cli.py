@@ -37,6 +37,7 @@ COMMANDS = (
     "retry",
     "templates",
     "backfill",
+    "notify",
     "demo",
     "simulate",
 )

@@ -32,6 +32,7 @@ __all__ = [
     "case_values",
     "fault_words",
     "fill",
+    "fill_about",
     "fill_for_order",
     "fill_one",
     "known_order",
@@ -97,9 +98,24 @@ async def fill_for_order(
         discussions = await tx.discussions.of_order(number)
     if order is None:
         return None
+    newest = discussions[-1] if discussions else None
+    return await fill_about(ctx, order, newest, asked, sender)
+
+
+async def fill_about(
+    ctx: Context,
+    order: Order,
+    discussion: DiscussionRow | None,
+    asked: Command,
+    sender: str,
+    *,
+    first: bool = False,
+) -> RenderedReply | Fault:
+    """A template filled in for an order, as if it were alone in a mail of `sender`; `first` for
+    one that answers nothing."""
     frame = frame_for(ctx.config, sender)
-    if discussions:
-        values = case_values(ctx, discussions[-1], order, sender)
+    if discussion is not None:
+        values = case_values(ctx, discussion, order, sender)
     else:
         values = reply_values(
             customer=order.customer_name,
@@ -121,6 +137,7 @@ async def fill_for_order(
         hello=not frame.greeting.text.strip(),
         bye=not frame.signature.text.strip(),
         has_order=True,
+        has_discussion=not first,
     )
 
 
@@ -145,6 +162,7 @@ _NEEDED = {
     "order": "an order, and there is none",
     "details": "the order's details, which have not been read yet",
     "parcel": "a parcel, and the order shows none",
+    "discussion": "a discussion: it speaks of one or closes it, and is for answers only",
 }
 
 
@@ -194,7 +212,7 @@ def fill_one(
     hello: bool,
     bye: bool,
     has_order: bool,
-    has_discussion: bool,
+    has_discussion: bool = True,
 ) -> RenderedReply | Fault:
     """One template, or why it cannot be filled in, as a notice tells it."""
     line = {"line": asked.line}

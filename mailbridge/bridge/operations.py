@@ -8,7 +8,7 @@ records what is wanted, and the flows do it.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.deadlines import Wait, waits
 from mailbridge.bridge.filling import fault_words, fill_for_order
+from mailbridge.bridge.mailing import Mailing, write_to
 from mailbridge.bridge.movement import Unreadable
 from mailbridge.bridge.overview import orders_of
 from mailbridge.bridge.probe import file_probe, read_proof
@@ -266,6 +267,24 @@ class Operations:
             except (Unreadable, MarketplaceError) as error:
                 why.append(f"account {name}: order {order}: {error}")
         raise OperationRefused("; ".join(why))
+
+    async def notify(
+        self, mailing: Mailing, numbers: Sequence[str], account: str | None = None
+    ) -> AsyncIterator[Answer]:
+        """Write first to the customers of these orders; yields what becomes of each.
+
+        An order is looked for in every account, or in the one named.
+        """
+        bridges = [self._account(account)] if account else list(self._accounts.values())
+        for bridge in bridges:
+            if account or len(bridges) == 1:
+                _may_leave(bridge)
+        sending = [b for b in bridges if b.ctx.config.replies.enabled]
+        try:
+            async for outcome in write_to(sending, mailing, numbers):
+                yield outcome.to_answer()
+        except MarketplaceError as error:
+            raise OperationRefused(f"{error}; --resume goes on where it stopped") from None
 
     async def pause(self, account: str, why: str = "") -> Answer:
         """Stop sending and obeying for an account; threads are still filed."""

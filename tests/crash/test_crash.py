@@ -49,6 +49,17 @@ async def a_close_without_words(shop: Shop) -> AsyncIterator[None]:
     yield
 
 
+async def written_first(shop: Shop) -> AsyncIterator[None]:
+    order = shop.world.cast.order()
+    yield
+    to = f"support+mb-order-{order.number.lower()}@maison-brindille.example"
+    await shop.world.agent().write([to], "Retard", "Bonjour, votre colis aura un jour de retard.")
+    yield
+    (discussion,) = shop.world.books.discussions
+    shop.world.books.customer_writes(discussion, "Merci de me prévenir.")
+    yield
+
+
 async def held_and_released(shop: Shop) -> AsyncIterator[None]:
     shop.world.cast.claim()
     yield
@@ -169,6 +180,7 @@ SCENARIOS: dict[str, Scenario] = {
         a_refund_that_closes,
         a_small_gesture,
         answers_that_are_due,
+        written_first,
     )
 }
 
