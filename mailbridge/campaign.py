@@ -13,15 +13,14 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from mailbridge.ops.control import CommandFailed
+from mailbridge.progress import steps
 
 __all__ = ["add_arguments", "notify"]
 
@@ -94,7 +93,7 @@ async def notify(arguments: Namespace, ask: Ask, console: Console) -> bool:
             counted[outcome["kind"]] += 1
             print(json.dumps(outcome, ensure_ascii=False), flush=True)
     else:
-        with _bar(console, len(numbers), arguments.dry_run) as step:
+        with steps(console, "writing", len(numbers), shown=not arguments.dry_run) as step:
             async for outcome in outcomes:
                 counted[outcome["kind"]] += 1
                 _show(outcome, console)
@@ -110,16 +109,6 @@ async def _outcomes(
     for start in range(0, len(numbers), _PART):
         async for outcome in ask({**call, "numbers": numbers[start : start + _PART]}):
             yield outcome
-
-
-@contextmanager
-def _bar(console: Console, total: int, dry_run: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal, nothing in a pipe; calling what it gives takes one step."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    shown = console.is_terminal and total > 1 and not dry_run
-    with Progress(*columns, console=console, disable=not shown) as progress:
-        task = progress.add_task("writing", total=total)
-        yield lambda: progress.advance(task)
 
 
 def _show(outcome: Answer, console: Console) -> None:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from mailbridge import __version__, campaign
 from mailbridge.bridge.operations import Operations
@@ -36,6 +35,7 @@ from mailbridge.ops import logging
 from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.redaction import Redactor
+from mailbridge.progress import show_backfill
 from mailbridge.report import (
     show_check,
     show_discussion,
@@ -436,7 +436,7 @@ def _values(words: Sequence[str]) -> dict[str, str]:
 async def _backfill(config: Config, arguments: argparse.Namespace, console: Console) -> int:
     call = {"account": arguments.account, "days": arguments.days}
     answers = _stream(config, "backfill", call)
-    await _show_backfill(answers, arguments.json, console)
+    await show_backfill(answers, arguments.json, console)
     return OK
 
 
@@ -458,58 +458,6 @@ async def _stream(
         if not isinstance(given, dict):
             async for answer in given:
                 yield answer
-
-
-async def _show_backfill(
-    answers: AsyncIterator[dict[str, Any]], as_json: bool, console: Console
-) -> None:
-    if as_json:
-        async for answer in answers:
-            _print_json(answer, indent=None)
-        return
-    if not console.is_terminal:
-        async for answer in answers:
-            if line := _backfill_line(answer):
-                console.print(line)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("reading the marketplace", total=None)
-        base: int | None = None
-        async for answer in answers:
-            match answer["stage"]:
-                case "read":
-                    progress.update(task, description=f"{answer['discussions']} discussions")
-                case "filing":
-                    base = answer["filed"] if base is None else base
-                    done = answer["filed"] - base
-                    progress.update(
-                        task,
-                        description="filing mails",
-                        completed=done,
-                        total=done + answer["left"],
-                    )
-                case "done":
-                    progress.update(task, description="done")
-                    console.print(_backfill_line(answer))
-                case _:
-                    pass
-
-
-def _backfill_line(answer: dict[str, Any]) -> str:
-    """What a stage has to say in words; steps between its beginning and its end say nothing."""
-    match answer["stage"]:
-        case "reading":
-            return "reading the marketplace"
-        case "read":
-            return f"{answer['discussions']} discussions; filing their mails"
-        case "done":
-            return (
-                f"{answer['discussions']} discussions read, {answer['new']} new, "
-                f"{answer['messages']} messages filed, {answer['faults']} unreadable"
-            )
-        case _:
-            return ""
 
 
 def _print_json(value: Any, indent: int | None = 2) -> None:

@@ -47,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service",
     },
     "report": {"checkup"},
-    "campaign": {"ops"},
+    "campaign": {"ops", "progress"},
+    "progress": set(),
     # Nothing else starts the sandbox.
     "cli": {
         "bridge",
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "daemon",
         "journal",
         "ops",
+        "progress",
         "report",
         "sandbox.demo",
         "sandbox.simulate",
@@ -84,7 +86,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "inscriptis": ("mail.markup", "marketplace.octopia.bodies", "sandbox."),
     "jinja2": ("mail.rendering", "config.checks"),
     "markupsafe": ("mail.",),
-    "rich": ("campaign", "cli", "report", "sandbox."),
+    "rich": ("campaign", "cli", "progress", "report", "sandbox."),
 }
 
 
