@@ -20,7 +20,6 @@ from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.models import Config
 from mailbridge.daemon import KEY_FILE, bridges
-from mailbridge.domain.identity import short_id
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.clock import HandClock
@@ -206,7 +205,7 @@ class Shop:
 
     async def states(self, discussion: BookedDiscussion) -> dict[str, list[str]]:
         """How the books stand: states of replies, money, deliveries and closings, oldest first."""
-        shown = await self.operations.show(short_id(str(discussion.id)))
+        shown = await self.operations.show(str(discussion.id))
         return {
             name: [
                 f"held/{row['reason']}"

@@ -415,7 +415,11 @@ class Operations:
         wanted = discussion.strip().strip("()").lower()
         for bridge in self._accounts.values():
             async with bridge.ctx.read() as tx:
-                row = await tx.discussions.by_short(wanted) or await tx.discussions.get(wanted)
+                row = (
+                    await tx.discussions.by_short(wanted)
+                    or await tx.discussions.get(wanted)
+                    or await tx.discussions.by_reference(wanted)
+                )
             if row is not None:
                 return bridge, row
         raise OperationRefused(

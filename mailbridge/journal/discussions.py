@@ -78,6 +78,13 @@ class Discussions:
         )
         return await self._session.scalar(query)
 
+    async def by_reference(self, reference: str) -> DiscussionRow | None:
+        """By the number people know it by, which is not every marketplace's id of it."""
+        query = select(DiscussionRow).where(
+            DiscussionRow.account == self._account, DiscussionRow.reference == reference
+        )
+        return (await self._session.scalars(query)).first()
+
     async def of_order(self, order_number: str) -> list[DiscussionRow]:
         """All discussions about one order, oldest first."""
         query = (

@@ -131,7 +131,7 @@ async def test_an_open_discussion_about_the_order_is_where_it_goes(tmp_path: Pat
         assert claim.seller_texts == [NEWS]
         assert len(shop.world.books.discussions) == 1
         receipt = await shop.notice("receipt")
-        assert receipt.message["X-Mailbridge-Discussion"] == str(claim.id)
+        assert receipt.message["X-Mailbridge-Reference"] == str(claim.id)
         assert NEWS in plain(receipt)
 
 
