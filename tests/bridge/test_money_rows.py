@@ -28,7 +28,7 @@ Open = Callable[..., AbstractAsyncContextManager[Shop]]
 @pytest.fixture(params=["subset", "recorded"])
 def open_till(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """A shop that refunds, on either contract."""
-    wsdl = {"wsdl": find_contract()} if request.param == "recorded" else {}
+    wsdl: dict[str, Any] = {"wsdl": find_contract()} if request.param == "recorded" else {}
 
     def open_one(**given: Any) -> AbstractAsyncContextManager[Shop]:
         return till(tmp_path, **wsdl, **given)
