@@ -12,6 +12,7 @@ from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.mailserver import Provider
 from mailbridge.sandbox.orders import BookedOrder
 from mailbridge.sandbox.smtp import DropAfterDot
+from mailbridge.sandbox.world import Door
 from tests.shop import Shop, code_in, open_shop
 
 SUPPORT = "support@maison-brindille.example"
@@ -136,7 +137,7 @@ async def test_an_open_discussion_about_the_order_is_where_it_goes(tmp_path: Pat
 
 
 async def test_words_that_land_in_another_thread_are_told_in_both(tmp_path: Path) -> None:
-    async with open_shop(tmp_path) as shop:
+    async with open_shop(tmp_path, marketplace=Door.CDISCOUNT) as shop:
         claim = shop.world.cast.claim()
         await shop.settle()
         await shop.world.agent().reply(await shop.first(claim), "C'est réglé.\n!clos")
@@ -154,7 +155,7 @@ async def test_words_that_land_in_another_thread_are_told_in_both(tmp_path: Path
 
 
 async def test_an_order_shipped_long_ago_is_refused_with_the_reason(tmp_path: Path) -> None:
-    async with open_shop(tmp_path) as shop:
+    async with open_shop(tmp_path, marketplace=Door.CDISCOUNT) as shop:
         await shop.settle()
         order = shop.world.cast.order(shipped_days_ago=40)
         await write(shop, order)
@@ -164,6 +165,25 @@ async def test_an_order_shipped_long_ago_is_refused_with_the_reason(tmp_path: Pa
         assert not notice.seen
         assert order.number in plain(notice)
         assert "plus de quatre semaines" in plain(notice)
+
+
+async def test_where_answers_are_messages_the_marketplace_names_the_discussion(
+    tmp_path: Path,
+) -> None:
+    async with open_shop(tmp_path, marketplace=Door.OCTOPIA) as shop:
+        await shop.settle()
+        order = shop.world.cast.order()
+        await shop.world.agent().write([address(order)], "Retard de livraison", NEWS)
+        await shop.settle(1)
+
+        # Its thread is the discussion's before any list has shown it.
+        (discussion,) = shop.world.books.discussions
+        assert (discussion.subject, discussion.seller_texts) == ("Retard de livraison", [NEWS])
+        shown = await shop.operations.show(discussion.object_id)
+        assert [d["state"] for d in shown["deliveries"]] == ["submitted"]
+        await shop.settle()
+        assert (await shop.states(discussion))["deliveries"] == ["recorded"]
+        assert shop.sent == [NEWS]
 
 
 async def test_an_order_that_nobody_knows(tmp_path: Path) -> None:

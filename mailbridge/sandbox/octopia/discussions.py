@@ -206,6 +206,7 @@ class DiscussionCalls:
         )
         made.channel, made.topic = channel, code
         self._books.seller_writes(made, text, files=files, to=to)
+        self._sent.append(SentMessage(made.id, text, len(files)))
         return self._made("discussionId", made.object_id)
 
     def change(self, asked: Asked) -> Answer:
