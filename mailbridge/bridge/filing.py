@@ -267,7 +267,8 @@ class Filing:
     async def move_threads(self, session: MailboxSession) -> None:
         """Move whole threads to the folder they belong in, and mark the outdated read.
 
-        Both are safe to repeat: a mail that is no longer where it was is simply not moved.
+        Both are safe to repeat: a mail that is no longer where it was is simply not moved, and
+        one that has arrived already is not copied there again.
         """
         ctx = self._ctx
         async with ctx.read() as tx:
@@ -292,10 +293,18 @@ class Filing:
             mails = [m for m in await tx.filings.filed(thread.id) if m.folder == source]
             copies = await tx.replies.copies_in(thread.id, source)
         await session.ensure_folder(target)
-        uids = set((await whereabouts(session, mails)).get(source, {}).values())
+        places = (await whereabouts(session, mails)).get(source, {})
         state = await session.state(source)
         copies = [c for c in copies if c.uidvalidity == state.uidvalidity and not c.in_sent]
-        uids |= {c.uid for c in copies}
+        # A move that was cut off may have left mails in both folders: ours are finished here,
+        # and what staff wrote is theirs to tidy.
+        wanted = [m.message_id for m in mails] + [c.message_id for c in copies]
+        already = await _alive(session, target, wanted)
+        done = {places[m.id] for m in mails if m.id in places and m.message_id in already}
+        uids = {c.uid for c in copies if c.message_id not in already}
+        uids |= set(places.values()) - done
+        if done:
+            await session.discard(source, sorted(done))
         if uids:
             await session.move(source, sorted(uids), target)
         there = (await session.state(target)).uidvalidity
@@ -311,6 +320,15 @@ class Filing:
                 mail.folder, mail.uid, mail.uidvalidity = target, None, None
             tx.note("thread moved", discussion=thread.id, subject=target)
         ctx.log.info("thread moved", discussion=thread.short, folder=target, mails=len(uids))
+
+
+async def _alive(session: MailboxSession, folder: str, message_ids: Sequence[str]) -> set[str]:
+    """Which of these mails lie in the folder, those marked \\Deleted left out."""
+    found = await session.find(folder, [i for i in message_ids if i])
+    if not found:
+        return set()
+    uids = set(await session.uids(folder, from_uid=min(found.values())))
+    return {message_id for message_id, uid in found.items() if uid in uids}
 
 
 async def whereabouts(

@@ -353,9 +353,18 @@ class ImapSession:
                     await self._on_uids("MOVE", batch, mailbox, about=about)
                     continue
                 await self._on_uids("COPY", batch, mailbox, about=about)
-                await self._store(folder, batch, "+FLAGS.SILENT", ["\\Deleted"])
-                if "UIDPLUS" in self.capabilities:
-                    await self._on_uids("EXPUNGE", batch, about=folder)
+                await self._discard(folder, batch)
+
+    async def discard(self, folder: str, uids: Sequence[int]) -> None:
+        """\\Deleted + UID EXPUNGE; without UIDPLUS they keep \\Deleted."""
+        async with self._at(folder):
+            for batch in batches(uids):
+                await self._discard(folder, batch)
+
+    async def _discard(self, folder: str, uids: Sequence[int]) -> None:
+        await self._store(folder, uids, "+FLAGS.SILENT", ["\\Deleted"])
+        if "UIDPLUS" in self.capabilities:
+            await self._on_uids("EXPUNGE", uids, about=folder)
 
     async def _on_uids(self, name: str, uids: Sequence[int], *args: str, about: str) -> None:
         await self._connection.run(

@@ -185,8 +185,13 @@ class MailboxSession(Protocol):
         """MOVE, or COPY + \\Deleted + UID EXPUNGE where there is no MOVE.
 
         Without MOVE and UIDPLUS the originals keep \\Deleted and are not expunged: a plain
-        EXPUNGE could remove other people's mails.
+        EXPUNGE could remove other people's mails. Cut off in the middle, some may lie in both
+        folders; the same call again would double those.
         """
+        ...
+
+    async def discard(self, folder: str, uids: Sequence[int]) -> None:
+        """\\Deleted + UID EXPUNGE; without UIDPLUS they keep \\Deleted. Safe to repeat."""
         ...
 
     async def wait(self, folder: str, seconds: float) -> bool:

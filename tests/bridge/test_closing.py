@@ -235,6 +235,25 @@ async def test_the_last_word_rule(tmp_path: Path) -> None:
         assert discussion.closed
 
 
+async def test_a_move_cut_off_in_the_middle_is_finished_and_not_repeated(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = await answered(shop, ANSWER)
+        await shop.settle()
+        # A server that died between copying and expunging leaves the thread in both folders.
+        async with shop.bridge.ctx.mailbox.session() as session:
+            await session.ensure_folder("Clos")
+        assert shop.world.mail.imap is not None
+        for mail in await shop.inbox():
+            await shop.world.mail.imap.append(shop.world.address, mail.data, folder="Clos")
+        shop.world.books.close_by_force(discussion)
+        await shop.settle()
+
+        ids = [str(m.message["Message-ID"]) for m in await shop.inbox("Clos")]
+        assert len(ids) == len(set(ids)) == 3
+        # Ours are gone from the inbox; the agent's own mail is left to the agent.
+        assert [m.message["X-Mailbridge-Account"] for m in await shop.inbox()] == [None]
+
+
 async def test_moving_the_thread_closes_where_it_is_switched_on(tmp_path: Path) -> None:
     mailbox = {"address": "support@maison-brindille.example", "close_by_move": True}
     async with open_shop(tmp_path, config={"mailbox": mailbox}) as shop:

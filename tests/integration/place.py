@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -189,6 +189,15 @@ class Place:
     def _give_up(self, what: str, seconds: float) -> None:
         said = "\n".join(self._daemon.tail if self._daemon else ())
         raise TimeoutError(f"{what}, after {seconds:.0f} s; the daemon said:\n{said}")
+
+    async def until_moved(self, discussions: Iterable[int], *, seconds: float = 30) -> None:
+        """Wait until these threads lie in the closed folder, so that nothing moves any more."""
+        deadline = time.monotonic() + seconds
+        for ident in discussions:
+            while (await self.ask("show", discussion=str(ident)))["folder"] != FOLDERS[1]:
+                if time.monotonic() > deadline:
+                    self._give_up(f"{ident} has not moved", seconds)
+                await asyncio.sleep(0.1)
 
     # --- what is seen in the end --------------------------------------------------------------
 

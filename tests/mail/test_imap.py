@@ -319,6 +319,14 @@ class TestEveryServer:
         await session.move("INBOX", [uids[1]], "INBOX")
         assert await session.uids("INBOX") == [uids[1]]
 
+    async def test_what_is_discarded_is_gone_and_nothing_else(self, session: ImapSession) -> None:
+        await session.append("INBOX", [mail(1), mail(2), mail(3)])
+        uids = await session.uids("INBOX")
+        await session.add_flags("INBOX", [uids[2]], ["\\Deleted"])  # somebody else's doing
+        await session.discard("INBOX", [uids[0], 4711])
+        await session.remove_flags("INBOX", [uids[2]], ["\\Deleted"])
+        assert await session.uids("INBOX") == uids[1:]
+
     async def test_a_move_to_nowhere_moves_nothing(self, session: ImapSession) -> None:
         await session.append("INBOX", [mail(1)])
         uids = await session.uids("INBOX")
