@@ -130,9 +130,10 @@ class Closing:
                 add_outcome(reply, Done(DoneKind.REOPENED, {"at": ctx.stamp(tx.now)}))
 
     async def next_due(self) -> datetime | None:
-        """When the next ready close is due."""
+        """When the next ready close is due; never while nothing may leave."""
         async with self._ctx.read() as tx:
-            return await tx.closings.next_due()
+            stopped = self._ctx.stands_still(await tx.account())
+            return None if stopped else await tx.closings.next_due()
 
     async def _resume(self) -> None:
         async with self._ctx.read() as tx:

@@ -63,9 +63,10 @@ class Dispatch:
         await self._report_unrecorded()
 
     async def next_due(self) -> datetime | None:
-        """When the next planned dispatch is due."""
+        """When the next planned dispatch is due; never while nothing may leave."""
         async with self._ctx.read() as tx:
-            return await tx.deliveries.next_due()
+            stopped = self._ctx.stands_still(await tx.account())
+            return None if stopped else await tx.deliveries.next_due()
 
     async def _resume(self) -> None:
         """What was being submitted when we last knew may have left."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from mailbridge.sandbox.smtp import Reply
+from mailbridge.sandbox.smtp import Stage as At
 from tests.shop import open_shop
 
 
@@ -58,3 +60,16 @@ async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Pa
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_nothing_is_due_while_the_account_is_paused(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = shop.world.cast.claim()
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(discussion), "Bonjour.\n!clos")
+        shop.world.mail.submission.faults.once(Reply(At.MAIL, "451 4.3.0 later"))
+        await shop.settle(1)
+        assert await shop.bridge.dispatch.next_due() is not None
+        await shop.operations.pause("brindille")
+        assert await shop.bridge.dispatch.next_due() is None
+        assert await shop.bridge.closing.next_due() is None
