@@ -16,8 +16,8 @@ from enum import StrEnum
 from typing import Any
 
 from mailbridge.bridge.account import AccountBridge
-from mailbridge.bridge.filling import fault_words, fill_about
 from mailbridge.bridge.opening import NoWay, address_for_order, open_thread, thread_for
+from mailbridge.bridge.templates import fault_words, fill_about
 from mailbridge.domain.command import Command, Verb
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import HoldReason

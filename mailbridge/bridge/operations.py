@@ -16,12 +16,12 @@ from typing import Any
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
 from mailbridge.bridge.deadlines import Wait, waits
-from mailbridge.bridge.filling import fault_words, fill_for_order
 from mailbridge.bridge.mailing import Mailing, write_to
 from mailbridge.bridge.movement import Unreadable
 from mailbridge.bridge.overview import orders_of
 from mailbridge.bridge.probe import file_probe, read_proof
 from mailbridge.bridge.sweep import SweepKind
+from mailbridge.bridge.templates import fault_words, fill_for_order
 from mailbridge.bridge.till import (
     asked_by_operator,
     foresee,

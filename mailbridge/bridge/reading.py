@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass, field, replace
 
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.filling import Fault, Filled, fill
 from mailbridge.bridge.opening import Opens
+from mailbridge.bridge.templates import Fault, Filled, fill
 from mailbridge.config.models import Language
 from mailbridge.domain.attachment import attachment_fault
 from mailbridge.domain.command import Command, Held, Parsed, Verb, parse

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from mailbridge.adapters import composer_for, identity_for
-from mailbridge.bridge.filling import fault_words, fill_one
+from mailbridge.bridge.templates import fault_words, fill_one
 from mailbridge.config.models import Account, Config
 from mailbridge.domain.command import Command, Verb
 from mailbridge.mail.frame import frame_for
