@@ -4,7 +4,7 @@ While the daemon runs, the commands that look or act ask it over its socket; wit
 open the journal themselves, and what they record is done when the daemon next runs.
 
 Exit codes: 0 done; 1 it could not be done; 2 the configuration is wrong (systemd does not
-retry); 3 something needs attention (`check`, `status`); 130 interrupted.
+retry); 3 something needs attention (`check`, `status`, `migrate`); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mailbridge import __version__, campaign
+from mailbridge import __version__, campaign, migration
 from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.finding import ConfigError
@@ -30,7 +30,7 @@ from mailbridge.config.loader import Loaded, load, unreadable_secrets
 from mailbridge.config.models import Config
 from mailbridge.config.secret import SecretError
 from mailbridge.daemon import bridges, classify
-from mailbridge.journal.journal import JournalError
+from mailbridge.journal.journal import JournalError, NotMoved
 from mailbridge.ops import logging
 from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return asyncio.run(_run(arguments, console))
     except KeyboardInterrupt:
         return 130
-    except ConfigError as error:
+    except (ConfigError, NotMoved) as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED
     except (ControlError, AlreadyRunning, JournalError, SecretError, OSError) as error:
@@ -152,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
 
     campaign.add_arguments(
         commands.add_parser("notify", help="write first to the customers of orders")
+    )
+    migration.add_arguments(
+        commands.add_parser("migrate", help="let an account go on through another API")
     )
 
     demo = commands.add_parser("demo", help="see it work, with nothing configured")
@@ -258,6 +261,8 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             return await _refund(config, arguments, console)
         case "templates":
             return await _templates(config, arguments, console)
+        case "migrate":
+            return ATTENTION if await migration.migrate(config, arguments, console) else OK
         case "backfill":
             return await _backfill(config, arguments, console)
         case "notify":

@@ -33,7 +33,7 @@ from mailbridge.bridge.filing import FolderBusy
 from mailbridge.config.models import Account, Config
 from mailbridge.config.secret import Secret, SecretError
 from mailbridge.domain.routing import ReplyAddresses
-from mailbridge.journal.journal import Journal, JournalError, TenureLost
+from mailbridge.journal.journal import Journal, JournalError, Tenure, TenureLost
 from mailbridge.mail.port import MailboxError, MailboxRefused, MailboxSignIn
 from mailbridge.marketplace.port import (
     CredentialsError,
@@ -70,9 +70,12 @@ async def bridges(
     *,
     redactor: Redactor | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    moving: str | None = None,
 ) -> AsyncIterator[Bridges]:
     """Open the journal, take every enabled account, and connect flows and adapters.
 
+    `moving` names the one account to take instead, though its journal may know its discussions
+    from another API than it is configured for; that is NotMoved otherwise, a JournalError.
     Raises JournalError, SecretError, OSError. Everything is released on leaving the block.
     """
     redactor = redactor or Redactor()
@@ -83,8 +86,10 @@ async def bridges(
         stack.push_async_callback(journal.close)
         accounts: dict[str, AccountBridge] = {}
         for name, account in config.accounts.items():
-            if account.enabled:
-                ctx = await _context(config, name, account, keys, journal, owner, redactor, clock)
+            if name == moving or (moving is None and account.enabled):
+                kind = account.marketplace.kind if moving is None else ""
+                tenure = await journal.take(name, owner, marketplace=kind)
+                ctx = await _context(config, name, account, keys, journal, tenure, redactor, clock)
                 stack.push_async_callback(ctx.marketplace.aclose)
                 stack.push_async_callback(ctx.submission.aclose)
                 accounts[name] = AccountBridge(ctx)
@@ -97,13 +102,12 @@ async def _context(
     account: Account,
     keys: tuple[bytes, ...],
     journal: Journal,
-    owner: str,
+    tenure: Tenure,
     redactor: Redactor,
     clock: Callable[[], datetime],
 ) -> Context:
     layout = account.mailbox
     identity = identity_for(name, account, keys)
-    tenure = await journal.take(name, owner)
     async with journal.read(name) as tx:
         learnt: dict[str, str] = json.loads((await tx.account()).learnt)
     return Context(

@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"checkup"},
     "campaign": {"ops", "progress"},
     "progress": set(),
+    "migration": {"bridge", "config", "daemon", "marketplace.port", "ops"},
     # Nothing else starts the sandbox.
     "cli": {
         "bridge",
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "config",
         "daemon",
         "journal",
+        "migration",
         "ops",
         "progress",
         "report",
@@ -86,7 +88,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "inscriptis": ("mail.markup", "marketplace.octopia.bodies", "sandbox."),
     "jinja2": ("mail.rendering", "config.checks"),
     "markupsafe": ("mail.",),
-    "rich": ("campaign", "cli", "progress", "report", "sandbox."),
+    "rich": ("campaign", "cli", "migration", "progress", "report", "sandbox."),
 }
 
 

@@ -38,6 +38,7 @@ COMMANDS = (
     "templates",
     "backfill",
     "notify",
+    "migrate",
     "demo",
     "simulate",
 )

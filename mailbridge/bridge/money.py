@@ -236,7 +236,7 @@ class MoneyFlow:
             await tx.money.claim(row, terms.claim_keys(ctx, row, tx.now))
             row.before = ORDER.dump_json(order).decode()
             row.results, row.answer, row.missed_at = "{}", "", None  # of an earlier try
-            row.asked_at, row.attempts = tx.now, row.attempts + 1
+            row.asked_at, row.attempts, row.carried = tx.now, row.attempts + 1, False
             move(tx, row, RefundEvent.BEGIN)
             ctx.log.info(
                 "money asked for",

@@ -26,6 +26,7 @@ from mailbridge.domain.refund import (
     RefundEvent,
     RefundState,
     Sought,
+    as_told_here,
     evidence,
 )
 from mailbridge.journal.tables import MoneyRow
@@ -98,10 +99,15 @@ class Proving:
                 await movement.put_off(tx, ctx, row, row.answer)
                 return
             sought = _sought(row)
-            found = evidence(sought, ORDER.validate_json(row.before), order)
+            before = ORDER.validate_json(row.before)
+            if row.carried and row.asked_at is not None:
+                before = as_told_here(before, order, row.asked_at)
+            found = evidence(sought, before, order)
             match found.proof:
                 case Proof.SHOWN:
                     await self._proven(tx, row, found)
+                case _ if row.carried and row.state != RefundState.ABSENT:
+                    await self._still_waiting(tx, row)
                 case Proof.PART if row.state == RefundState.ABSENT or (
                     row.state == RefundState.GRANTED and found.ended
                 ):
@@ -179,7 +185,8 @@ class Proving:
     async def _still_waiting(self, tx: Transaction, row: MoneyRow) -> None:
         await movement.put_off(tx, self._ctx, row, row.answer)
         if row.asked_at is not None and tx.now - row.asked_at > _TELL_UNPROVEN:
-            facts = {"since": self._ctx.stamp(row.asked_at)}
+            unsure = "yes" if row.state == RefundState.UNCERTAIN else ""
+            facts = {"since": self._ctx.stamp(row.asked_at), "unsure": unsure}
             await tell(tx, self._ctx, row, HoldReason.MONEY_UNPROVEN, facts)
 
     # --- what hangs on it -----------------------------------------------------------------------

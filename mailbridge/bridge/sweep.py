@@ -8,23 +8,20 @@ its plan out from there.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.finding import find
 from mailbridge.bridge.joining import join_shown
+from mailbridge.bridge.knowing import known, unrecorded
 from mailbridge.bridge.uptake import ORDER, Uptake, known_discussion
-from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Discussion, Status
-from mailbridge.domain.history import KnownMessage
-from mailbridge.domain.opening import is_opening, opening_id, order_of_opening
-from mailbridge.domain.plan import Dispatched, Known, plan
-from mailbridge.domain.wording import text_hash
-from mailbridge.journal.tables import DeliveryRow, DiscussionRow, MessageRow
-from mailbridge.journal.transaction import Transaction
+from mailbridge.domain.opening import is_opening, order_of_opening
+from mailbridge.domain.plan import plan
+from mailbridge.journal.tables import DiscussionRow
 from mailbridge.marketplace.port import (
     ContractError,
     Listing,
@@ -49,8 +46,6 @@ _ORDERS = 50
 
 _PATIENCE = timedelta(minutes=10)
 """How long words of a customer wait for what is shown beside them."""
-
-_NO_TEXT = text_hash("")
 
 
 class SweepKind(StrEnum):
@@ -108,7 +103,7 @@ class Sweep:
         window = self._window(kind, begun, last, first_run, since)
         listing = await ctx.marketplace.discussions(window)
         if kind is SweepKind.FULL:
-            listing = await self._with_known_open(listing)
+            listing = await self._with_known_open(listing, rebuilt=first_run)
         result = await self.take(
             listing,
             backfill=first_run or since is not None,
@@ -159,15 +154,21 @@ class Sweep:
             begin = min(begin, last - _OVERLAP)
         return Window(begin, now, statuses | {Status.CLOSED})
 
-    async def _with_known_open(self, listing: Listing) -> Listing:
-        """Add what the journal still holds open and the list of open ones does not show."""
+    async def _with_known_open(self, listing: Listing, *, rebuilt: bool) -> Listing:
+        """Add what the journal still holds open and the list of open ones does not show.
+
+        `rebuilt`: it may know some by ids of an API this account has moved away from.
+        """
         ctx = self._ctx
-        listed = {d.id for d in listing.discussions}
+        listed = {d.reference for d in listing.discussions}
         async with ctx.read() as tx:
-            missing = [r for r in await tx.discussions.not_closed() if r.id not in listed]
+            missing = [r for r in await tx.discussions.not_closed() if r.reference not in listed]
         if not missing:
             return listing
-        again = await ctx.marketplace.read_again([known_discussion(r) for r in missing])
+        if rebuilt and ctx.marketplace.capabilities.message_ids:
+            again = await find(ctx, missing)
+        else:
+            again = await ctx.marketplace.read_again([known_discussion(r) for r in missing])
         gone = len(missing) - len(again.discussions)
         if gone:
             # Nothing is concluded from absence: the service was seen to narrow lists silently.
@@ -210,29 +211,31 @@ class Sweep:
         ctx = self._ctx
         async with ctx.read() as tx:
             rows = await tx.discussions.many(ids)
-        known = {i: known_discussion(r) for i, r in rows.items() if not is_opening(i)}
-        if known:
-            listing = await ctx.marketplace.read_again(list(known.values()))
+        there = {i: known_discussion(r) for i, r in rows.items() if not is_opening(i)}
+        if there:
+            listing = await ctx.marketplace.read_again(list(there.values()))
             await self.take(listing)
         # What was written first may by now be a discussion nobody here has seen.
         numbers = [number for i in rows if (number := order_of_opening(i))]
         if numbers:
             await self.take(await ctx.marketplace.discussions_of_orders(numbers))
-        return not known or {d.id for d in listing.discussions} >= set(known)
+        return not there or {d.id for d in listing.discussions} >= set(there)
 
     async def _take_batch(
         self, batch: Sequence[Discussion], backfill: bool, closed_after: datetime | None
     ) -> SweepResult:
         ctx = self._ctx
+        begun = ctx.clock()
+        batch = await self._take_over(batch)
         async with ctx.read() as tx:
             rows = await tx.discussions.many([d.id for d in batch])
             batch = [d for d in batch if d.id in rows or not _long_closed(d, closed_after)]
             messages = await tx.discussions.messages_of(list(rows))
-            dispatched = await self._dispatched(tx, rows, batch)
+            dispatched = await unrecorded(tx, rows, batch)
         plans = {
             d.id: plan(
                 d,
-                _known(rows.get(d.id), messages.get(d.id, ()), ctx.config.mailbox.closed_folder),
+                known(ctx, rows.get(d.id), messages.get(d.id, ())),
                 dispatched.get(d.id, ()),
                 backfill=backfill,
             )
@@ -249,23 +252,25 @@ class Sweep:
                 # The dispatches may have moved meanwhile: plan again on what is true now.
                 rows = await tx.discussions.many([d.id for d in batch])
                 messages = await tx.discussions.messages_of(list(rows))
-                dispatched = await self._dispatched(tx, rows, batch)
+                dispatched = await unrecorded(tx, rows, batch)
                 taken: set[int] = set()
                 for listed in batch:
                     todo = plan(
                         listed,
-                        _known(
-                            rows.get(listed.id),
-                            messages.get(listed.id, ()),
-                            ctx.config.mailbox.closed_folder,
-                        ),
+                        known(ctx, rows.get(listed.id), messages.get(listed.id, ())),
                         [x for x in dispatched.get(listed.id, ()) if x.id not in taken],
                         backfill=backfill,
                     )
                     taken |= {n.dispatch for n in todo.new if n.dispatch is not None}
                     row = await join_shown(ctx, tx, listed, rows.get(listed.id), todo)
                     recorded = await self._uptake.apply(
-                        tx, listed, row, todo, backfill=backfill, address=addresses.get(listed.id)
+                        tx,
+                        listed,
+                        row,
+                        todo,
+                        backfill=backfill,
+                        address=addresses.get(listed.id),
+                        begun=begun,
                     )
                     result += SweepResult(
                         opened=int(todo.opened),
@@ -276,47 +281,29 @@ class Sweep:
             ctx.bells.outgoing.set()
         return result
 
-    async def _dispatched(
-        self, tx: Transaction, rows: dict[str, DiscussionRow], batch: Sequence[Discussion]
-    ) -> dict[str, list[Dispatched]]:
-        """For each discussion the dispatches it may show: its own, those of discussions that
-        share its relay address (two discussions of one order may), and what was written first
-        about its order."""
-        groups: dict[str, list[str]] = {
-            d.id: [opening_id(d.order_number)] for d in batch if d.order_number and d.id not in rows
-        }
-        for row in rows.values():
-            sharing = (
-                [r.id for r in await tx.discussions.sharing_address(row.relay_address)]
-                if row.relay_address
-                else []
-            )
-            if row.order_number:
-                sharing.append(opening_id(row.order_number))
-            groups[row.id] = list(dict.fromkeys((row.id, *sharing)))
-        # A dispatch that was sent again is matched last: the one that waits comes first.
-        everything = sorted({i for ids in groups.values() for i in ids})
-        by_discussion: dict[str, list[DeliveryRow]] = defaultdict(list)
-        for start in range(0, len(everything), 400):
-            for delivery in await tx.deliveries.unmatched(everything[start : start + 400]):
-                by_discussion[delivery.discussion].append(delivery)
-        return {
-            owner: [
-                Dispatched(
-                    id=d.id,
-                    text_hash=d.text_hash,
-                    tried_at=d.first_tried_at or d.created_at,
-                    text=d.text,
-                    ident=d.remote_id,
-                    address=d.address or "",
-                )
-                for d in sorted(
-                    (d for i in ids for d in by_discussion.get(i, ())),
-                    key=lambda d: d.state == DeliveryState.RESENT,
-                )
-            ]
-            for owner, ids in groups.items()
-        }
+    async def _take_over(self, batch: Sequence[Discussion]) -> list[Discussion]:
+        """Threads begun through another API of this marketplace go on under the new id.
+
+        Given back is what can be taken in: two discussions never share a thread.
+        """
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            rows = await tx.discussions.many([d.id for d in batch])
+            strange = {d.reference: d for d in batch if d.id not in rows}
+            there = await tx.discussions.by_references(strange)
+        odd = {d.id for d in batch if d.id not in rows} - {d.id for d in strange.values()}
+        # Before the move the id was the reference itself.
+        odd |= {strange[r].id for r, row in there.items() if row.id != r}
+        moved = [r for r, row in there.items() if row.id == r]
+        if moved:
+            async with ctx.write() as tx:
+                for reference, row in (await tx.discussions.by_references(moved)).items():
+                    await tx.discussions.rename(row, strange[reference].id)
+                    tx.note("discussion renamed", discussion=row.id, detail=f"was {reference}")
+            ctx.log.info("threads go on under new ids", count=len(moved))
+        for ident in odd:
+            ctx.log.warning("discussion left out: another one has its reference", discussion=ident)
+        return [d for d in batch if d.id not in odd]
 
     async def _fetch_orders(self, discussions: Sequence[Discussion]) -> None:
         ctx = self._ctx
@@ -361,25 +348,3 @@ def _moved_on(listed: Discussion, row: DiscussionRow | None) -> bool:
 def _long_closed(listed: Discussion, closed_after: datetime | None) -> bool:
     closed_at = listed.closed_at or listed.updated_at or listed.created_at
     return listed.status is Status.CLOSED and closed_after is not None and closed_at < closed_after
-
-
-def _known(
-    row: DiscussionRow | None, messages: Sequence[MessageRow], closed_folder: str
-) -> Known | None:
-    if row is None:
-        return None
-    return Known(
-        status=Status(row.status),
-        in_closed_folder=row.wanted_folder == closed_folder,
-        messages=tuple(
-            KnownMessage(
-                m.key,
-                m.ident,
-                m.raw_time,
-                m.author_name if m.author_name or m.text or row.pruned_at is None else None,
-                m.text_hash,
-                has_text=bool(m.text) or row.pruned_at is not None or m.text_hash == _NO_TEXT,
-            )
-            for m in messages
-        ),
-    )

@@ -74,7 +74,7 @@ async def spent(ctx: Context, tx: Transaction, row: MoneyRow) -> Spent:
             (
                 _weight(r)
                 for r in order
-                if r.kind == MovementKind.GESTURE and r.state not in _SETTLED_WELL
+                if r.kind == MovementKind.GESTURE and (r.carried or r.state not in _SETTLED_WELL)
             ),
             Decimal(0),
         ),

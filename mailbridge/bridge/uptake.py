@@ -7,6 +7,8 @@ move) is left as intents for the flows that do it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import datetime
 
 from pydantic import TypeAdapter
 
@@ -17,12 +19,14 @@ from mailbridge.domain.closing import MACHINE as CLOSING
 from mailbridge.domain.closing import ClosingEvent, ClosingState
 from mailbridge.domain.delivery import MACHINE as DELIVERY
 from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
-from mailbridge.domain.discussion import AuthorKind, Discussion, DiscussionKind, Status
+from mailbridge.domain.discussion import AuthorKind, Discussion, DiscussionKind, Message, Status
 from mailbridge.domain.filing import FilingState
+from mailbridge.domain.history import Told
 from mailbridge.domain.identity import NameKind, short_id
 from mailbridge.domain.notice import Done, DoneKind, Notice, NoticeKind
 from mailbridge.domain.order import Order
 from mailbridge.domain.plan import NewMessage, Plan
+from mailbridge.domain.showing import Showing
 from mailbridge.domain.thread import frozen_subject
 from mailbridge.domain.wording import clean_line, clean_text, text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, MessageRow
@@ -50,8 +54,12 @@ class Uptake:
         *,
         backfill: bool,
         address: RelayAnswer | None,
+        begun: datetime,
     ) -> int:
-        """Carry out one plan; the number of our own replies it showed to be recorded."""
+        """Carry out one plan; the number of our own replies it showed to be recorded.
+
+        Orders that were read after `begun` are as the marketplace at hand tells them.
+        """
         layout = self._ctx.config.mailbox
         if row is None:
             row = await self._open(tx, listed, address, waiting=todo.waiting)
@@ -61,7 +69,12 @@ class Uptake:
         row.claim_type = listed.claim_type or row.claim_type
         row.topic = clean_line(listed.topic, 80)
         row.sales_channel = clean_line(listed.sales_channel, 40)
-        await self._escalate(tx, row, clean_line(listed.escalation, 40))
+        level = clean_line(listed.escalation, 40)
+        if todo.joined:
+            await self._go_on(tx, row, todo.joined, begun)
+        else:
+            await self._escalate(tx, row, level)
+        row.escalation = level
         recorded = 0
         for new in todo.new:
             recorded += await self._add(tx, row, new, backfill)
@@ -96,7 +109,6 @@ class Uptake:
         if level and level != row.escalation and told:
             news = Notice(NoticeKind.NEWS, done=(Done(DoneKind.ESCALATED, {"level": level}),))
             await queue_notice(self._ctx, tx, row, news, key=f"escalated:{level}")
-        row.escalation = level
 
     async def _open(
         self,
@@ -186,7 +198,7 @@ class Uptake:
                 text_hash=new.text_hash,
                 seen_at=tx.now,
                 delivery=new.dispatch,
-                files=json.dumps([clean_line(f.name, 120) for f in message.files]),
+                files=_names(message),
             )
         )
         if new.dispatch is not None:
@@ -222,6 +234,28 @@ class Uptake:
             )
         return int(new.dispatch is not None)
 
+    async def _go_on(
+        self, tx: Transaction, row: DiscussionRow, joined: Sequence[Told], begun: datetime
+    ) -> None:
+        """A thread goes on through another API: its messages have ids now; their keys, and so
+        their mails, stay what they are. What only the former API did not say is no news."""
+        for told in joined:
+            known = await tx.discussions.message(row.id, told.key)
+            if known is None:
+                continue
+            known.ident = told.message.ident
+            if row.pruned_at is None:
+                known.files = _names(told.message)
+            tx.note("message joined", discussion=row.id, subject=told.key, detail=told.ground or "")
+        if row.card_shown:
+            seen = await tx.discussions.order(row.order_number or "")
+            now = (
+                Showing.of(ORDER.validate_json(seen.data))
+                if seen is not None and seen.fetched_at >= begun
+                else None
+            )
+            row.card_shown = Showing.from_json(row.card_shown).carried(now).to_json()
+
     async def _settle_closings(self, tx: Transaction, row: DiscussionRow) -> None:
         """Closed on the marketplace, by whoever: a close that still waits is done."""
         for closing in await tx.closings.of_discussion(row.id):
@@ -238,6 +272,10 @@ class Uptake:
                     detail="found closed",
                 )
                 closing.answer = CloseAnswer.ALREADY_CLOSED
+
+
+def _names(message: Message) -> str:
+    return json.dumps([clean_line(f.name, 120) for f in message.files])
 
 
 def note_address(tx: Transaction, row: DiscussionRow, answer: RelayAnswer) -> None:

@@ -4,16 +4,19 @@ Where the service gives messages an id, that is their identity. The SOAP service
 there it is: the discussion, the timestamp exactly as sent, and an ordinal among twins (two
 messages of one timestamp). Which twin is which is settled by equal author and text, then equal
 text, then equal author. A text that changed under a known identity is an edit: it updates, it
-never makes a second mail.
+never makes a second mail. What is known from an API without ids and listed by one with ids is
+known again as `joining` says, and has its id from then on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from mailbridge.domain.discussion import Message
+from mailbridge.domain.discussion import AuthorKind, Message
+from mailbridge.domain.joining import Ground, Side, join
 from mailbridge.domain.wording import text_hash
 
 __all__ = ["Change", "KnownMessage", "Told", "reconcile"]
@@ -31,6 +34,11 @@ class KnownMessage:
     text_hash: str
     has_text: bool = True
     """False after a recovery: only the hash is known, and the words are to be taken in again."""
+    author_kind: AuthorKind = AuthorKind.CUSTOMER
+    sent_at: datetime | None = None
+    text: str = ""
+    """Kind, time and words join it with a listed message that has an id, where it has none; it
+    is never joined without its time."""
 
 
 class Change(StrEnum):
@@ -49,6 +57,8 @@ class Told:
     change: Change
     message: Message
     text_hash: str
+    ground: Ground | None = None
+    """Why it is held to be a message that was known without its id; None: it was not."""
 
 
 def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[Told]:
@@ -67,6 +77,7 @@ def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[
         if message.ident and (old := by_ident.get(message.ident)):
             matched[index] = old
             free.remove(old)
+    grounds = _join(free, listed, hashes, matched)
     for rule in (_equal, _same_text, _same_author):
         for index, message in enumerate(listed):
             if index in matched or message.ident:
@@ -83,12 +94,41 @@ def reconcile(known: Sequence[KnownMessage], listed: Sequence[Message]) -> list[
             old = matched[index]
             same = old.text_hash == hashes[index] and old.has_text
             change = Change.SAME if same else Change.EDITED
-            told.append(Told(old.key, change, message, hashes[index]))
+            told.append(Told(old.key, change, message, hashes[index], grounds.get(index)))
             continue
         key = _free_key(message, taken)
         taken.add(key)
         told.append(Told(key, Change.NEW, message, hashes[index]))
     return told
+
+
+def _join(
+    free: list[KnownMessage],
+    listed: Sequence[Message],
+    hashes: Sequence[str],
+    matched: dict[int, KnownMessage],
+) -> dict[int, Ground]:
+    """Match listed messages whose id is not known with known ones that have none."""
+    nameless = [old for old in free if not old.ident and old.sent_at is not None]
+    places = [
+        index for index, message in enumerate(listed) if message.ident and index not in matched
+    ]
+    if not nameless or not places:
+        return {}
+    pairs = join(
+        [
+            Side(old.author_kind, old.sent_at, old.text_hash, old.text)
+            for old in nameless
+            if old.sent_at is not None
+        ],
+        [Side(listed[i].author.kind, listed[i].sent_at, hashes[i], listed[i].text) for i in places],
+    )
+    grounds: dict[int, Ground] = {}
+    for pair in pairs:
+        index, old = places[pair.listed], nameless[pair.known]
+        matched[index], grounds[index] = old, pair.ground
+        free.remove(old)
+    return grounds
 
 
 def _without_repeats(listed: Sequence[Message]) -> list[Message]:

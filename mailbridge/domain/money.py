@@ -169,7 +169,7 @@ class Spent:
     lines: frozenset[str] = frozenset()
     """References of this order's lines that another request holds."""
     gestures: Decimal = Decimal(0)
-    """Gestures on this order that its vouchers do not show yet."""
+    """Gestures on this order that its vouchers may not show."""
 
 
 class Obstacle(StrEnum):

@@ -90,6 +90,8 @@ class Plan:
     opened: bool
     new: tuple[NewMessage, ...] = ()
     edited: tuple[Told, ...] = ()
+    joined: tuple[Told, ...] = ()
+    """Known so far without the id that the marketplace gives them now."""
     closed: bool = False
     """It became closed, or is closed at first sight."""
     waiting: bool = False
@@ -104,6 +106,7 @@ class Plan:
             self.opened
             or self.new
             or self.edited
+            or self.joined
             or self.closed
             or self.waiting
             or self.reopened
@@ -155,6 +158,7 @@ def plan(
         opened=known is None,
         new=tuple(new),
         edited=tuple(t for t in told if t.change is Change.EDITED),
+        joined=tuple(t for t in told if t.ground is not None),
         closed=is_closed and not was_closed,
         waiting=waiting,
         reopened=was_closed and not is_closed,

@@ -13,12 +13,16 @@ Rules kept here:
 3. `proven` means that the order, read afresh, shows it. `granted` is the service's word only.
 4. "Never happened" needs two readings, far enough apart: vouchers were seen to appear late.
 5. Two people who ask for the same get one movement: the second is `joined` to the first.
+6. What was asked for through an API the account has moved away from since is proven by the same
+   evidence, and never held to be refused or absent: nobody says that one API shows all that the
+   other did, and a request that it shows refused may be somebody else's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -36,6 +40,7 @@ __all__ = [
     "RefundEvent",
     "RefundState",
     "Sought",
+    "as_told_here",
     "evidence",
 ]
 
@@ -187,6 +192,9 @@ class Evidence:
     """Part: the marketplace has ended every request, so nothing more will come."""
 
 
+_SKEW = timedelta(minutes=15)
+"""How far the marketplace's clock may be behind ours."""
+
 _BACK: Mapping[MovementKind, frozenset[LineStage]] = {
     MovementKind.CANCELLATION: frozenset({LineStage.CANCELLED, LineStage.REFUNDED}),
     MovementKind.REFUND: frozenset({LineStage.REFUNDED}),
@@ -228,6 +236,24 @@ def evidence(sought: Sought, before: Order, now: Order) -> Evidence:
         case Proof.SHOWN | Proof.NOT_SHOWN:
             return Evidence(Proof.PART if shown else Proof.NOT_SHOWN, shown, told.words)
     return told
+
+
+def as_told_here(before: Order, now: Order, asked_at: datetime) -> Order:
+    """`before`, read through a former API, as the one that read `now` would have told it.
+
+    Two APIs tell vouchers and requests each in its own words, so those of one can't be counted
+    against those of the other. What existed before the movement was asked for is taken from
+    `now`, by its date; what has no date is held to be old, and proves nothing.
+    """
+
+    def old(created_at: datetime | None) -> bool:
+        return created_at is None or created_at < asked_at - _SKEW
+
+    return replace(
+        before,
+        vouchers=tuple(v for v in now.vouchers if old(v.created_at)),
+        requests=tuple(r for r in now.requests if old(r.created_at)),
+    )
 
 
 def _more_vouchers(sought: Sought, before: Order, now: Order) -> bool:

@@ -58,6 +58,18 @@ class Showing:
             if topic in self.words and self.words[topic] != now.words.get(topic)
         )
 
+    def carried(self, now: Showing | None) -> Showing:
+        """This card, compared from here on with orders read through another API.
+
+        Both tell the stage alike; what they word each in its own way is taken from `now`, the
+        first reading through the other one, or with None not compared.
+        """
+        words = dict(now.words) if now is not None else {}
+        stage = self.words.get(Topic.STATE, ())
+        if set(stage) <= set(OrderStage):
+            words[Topic.STATE] = stage
+        return Showing(words)
+
     def to_json(self) -> str:
         """For the journal; `from_json` gives an equal value back."""
         return json.dumps(self.words, ensure_ascii=False, sort_keys=True)

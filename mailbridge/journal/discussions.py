@@ -11,37 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailbridge.domain.discussion import AuthorKind, Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.opening import OPENING_PREFIX
-from mailbridge.journal.tables import (
-    ClosingRow,
-    DeliveryRow,
-    DiscussionRow,
-    EventRow,
-    FilingRow,
-    FlagRow,
-    MessageRow,
-    MoneyRow,
-    OrderRow,
-    ReplyRow,
-    SweepRow,
-)
+from mailbridge.journal.base import Base
+from mailbridge.journal.tables import DiscussionRow, FilingRow, MessageRow, OrderRow, SweepRow
 
 __all__ = ["Discussions"]
 
 _CHUNK = 500
 """SQLite takes a limited number of variables in one statement."""
-
-
-_WITH_DISCUSSION = (
-    MessageRow,
-    FilingRow,
-    FlagRow,
-    ReplyRow,
-    DeliveryRow,
-    ClosingRow,
-    MoneyRow,
-    EventRow,
-)
-"""Tables whose rows name the discussion they belong to."""
 
 
 def _chunks(values: Iterable[str]) -> Iterable[list[str]]:
@@ -77,6 +53,16 @@ class Discussions:
             DiscussionRow.account == self._account, DiscussionRow.short == short.lower()
         )
         return await self._session.scalar(query)
+
+    async def by_references(self, references: Collection[str]) -> dict[str, DiscussionRow]:
+        """Those of these that are known, by the number that all of the marketplace's APIs have."""
+        found: dict[str, DiscussionRow] = {}
+        for chunk in _chunks(references):
+            query = select(DiscussionRow).where(
+                DiscussionRow.account == self._account, DiscussionRow.reference.in_(chunk)
+            )
+            found |= {row.reference: row for row in await self._session.scalars(query)}
+        return found
 
     async def by_reference(self, reference: str) -> DiscussionRow | None:
         """By the number people know it by, which is not every marketplace's id of it."""
@@ -118,13 +104,14 @@ class Discussions:
     async def rename(self, row: DiscussionRow, discussion: str) -> None:
         """Give a thread, and all that belongs to it, the id of a discussion not yet known."""
         await self._session.flush()
-        before = row.id
-        for table in _WITH_DISCUSSION:
-            await self._session.execute(
-                update(table)
-                .where(table.account == self._account, table.discussion == before)
-                .values(discussion=discussion)
-            )
+        for table in Base.metadata.sorted_tables:
+            name = "twin" if table is DiscussionRow.__table__ else "discussion"
+            if name in table.c:
+                await self._session.execute(
+                    table.update()
+                    .where(table.c.account == self._account, table.c[name] == row.id)
+                    .values({name: discussion})
+                )
         row.id = discussion
         await self._session.flush()
 

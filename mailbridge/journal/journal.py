@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import (
 from mailbridge.journal.tables import AccountRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["Journal", "JournalError", "Tenure", "TenureLost"]
+__all__ = ["Journal", "JournalError", "NotMoved", "Tenure", "TenureLost"]
 
 Clock = Callable[[], datetime]
 
@@ -42,6 +42,10 @@ class JournalError(Exception):
 
 class TenureLost(JournalError):
     """Another daemon has taken the account over; this one must stop working on it."""
+
+
+class NotMoved(JournalError):
+    """The account is configured for another API than the one its discussions are known from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +93,34 @@ class Journal:
             raise
         return cls(engine, clock)
 
-    async def take(self, account: str, owner: str) -> Tenure:
-        """Take an account: from now on every older owner's writes fail."""
+    async def take(self, account: str, owner: str, *, marketplace: str = "") -> Tenure:
+        """Take an account: from now on every older owner's writes fail.
+
+        `marketplace` is the API whose ids it will be given; empty: whichever it was. Raises
+        NotMoved, and takes nothing, where the journal knows its discussions by another's, or
+        some of them: a move to another API was begun.
+        """
         now = self._clock()
         async with self._writing, self._sessions.begin() as session:
             row = await session.get(AccountRow, account)
             if row is None:
                 row = AccountRow(name=account, owner=owner, epoch=1, held_since=now)
                 session.add(row)
+            elif marketplace and row.moving_to:
+                raise NotMoved(
+                    f"account {account}: its move to {row.moving_to} was begun and not finished; "
+                    f"run: mailbridge migrate {account} --to {row.moving_to}"
+                )
+            elif marketplace and row.marketplace not in ("", marketplace):
+                raise NotMoved(
+                    f"account {account}: the journal knows its discussions by the ids of "
+                    f"{row.marketplace}, and the configuration says {marketplace}; either put "
+                    f"the former section back, or run: mailbridge migrate {account} "
+                    f"--to {marketplace}"
+                )
             else:
                 row.owner, row.epoch, row.held_since = owner, row.epoch + 1, now
+            row.marketplace = marketplace or row.marketplace or ""
             return Tenure(account, owner, row.epoch)
 
     async def accounts(self) -> list[str]:

@@ -96,6 +96,14 @@ class Movements:
             query = query.where(MoneyClaimRow.key.in_(keys))
         await self._session.execute(query)
 
+    async def carry_over(self) -> None:
+        """All that was ever asked for was asked through an API the account moves away from."""
+        await self._session.execute(
+            update(MoneyRow)
+            .where(MoneyRow.account == self._account, MoneyRow.asked_at.is_not(None))
+            .values(carried=True)
+        )
+
     async def forget_words(self, discussion: str) -> None:
         """Retention: clear names and the order as read; amounts, lines and answers stay.
 

@@ -58,6 +58,10 @@ class AccountRow(Base):
     """What a round trip has shown of the reply mode (JSON of `probe.Proof`)."""
     learnt: Mapped[str] = mapped_column(default="{}")
     """What the marketplace's adapter found out about its service (JSON)."""
+    marketplace: Mapped[str] = mapped_column(String(20), default="")
+    """The API whose ids its discussions bear, as the configuration calls it; empty: none yet."""
+    moving_to: Mapped[str] = mapped_column(String(20), default="")
+    """The API a move to which was begun and is not finished."""
 
 
 class SweepRow(Base):
@@ -78,6 +82,7 @@ class DiscussionRow(Base):
         UniqueConstraint("account", "short"),
         Index("ix_discussion_order", "account", "order_number"),
         Index("ix_discussion_status", "account", "status"),
+        Index("ix_discussion_reference", "account", "reference"),
     )
 
     account: Mapped[str] = mapped_column(String(100), primary_key=True)
@@ -429,6 +434,8 @@ class MoneyRow(Base):
     settled_at: Mapped[datetime | None]
     missed_at: Mapped[datetime | None]
     """Uncertain: when a reading first showed nothing."""
+    carried: Mapped[bool] = mapped_column(default=False)
+    """It was asked for through an API the account has moved away from since."""
     answer: Mapped[str] = mapped_column(default="")
     """The service's last words."""
     told: Mapped[str] = mapped_column(default="")

@@ -204,7 +204,7 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.MONEY_LATE: _REFUND,
     _R.MONEY_LAPSED: _REFUND,
     _R.MONEY_DELAYED: {**_REFUND, "words": "the service is not available (HTTP 503)"},
-    _R.MONEY_UNPROVEN: {**_REFUND, "since": _AT},
+    _R.MONEY_UNPROVEN: {**_REFUND, "since": _AT, "unsure": ""},
     _R.MONEY_OTHER_FAILED: {**_REFUND, "who": "Paul Martin"},
     _R.TEMPLATE_BROKEN: {"name": "replies/excuses.txt.j2", "what": "'nom' is undefined"},
     _R.UNKNOWN_TEMPLATE: {"line": "!modèle coli", "near": "colis, enquete"},

@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("paused_why", sa.Text(), nullable=False),
         sa.Column("probe", sa.Text(), nullable=False),
         sa.Column("learnt", sa.Text(), nullable=False),
+        sa.Column("marketplace", sa.String(length=20), nullable=False),
+        sa.Column("moving_to", sa.String(length=20), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -170,6 +172,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("discussion", schema=None) as batch_op:
         batch_op.create_index("ix_discussion_order", ["account", "order_number"], unique=False)
+        batch_op.create_index("ix_discussion_reference", ["account", "reference"], unique=False)
         batch_op.create_index("ix_discussion_status", ["account", "status"], unique=False)
 
     op.create_table(
@@ -296,6 +299,7 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("missed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("carried", sa.Boolean(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
         sa.Column("told", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
