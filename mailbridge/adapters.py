@@ -73,6 +73,7 @@ def composer_for(config: Config, name: str, account: Account, identity: Identity
         timezone=account.timezone,
         pages=_pages(account),
         replies_on=account.replies.enabled,
+        by_mail=isinstance(account.marketplace, Cdiscount),
         closed_folder=layout.closed_folder if layout.close_by_move else "",
     )
 

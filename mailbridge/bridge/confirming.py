@@ -101,7 +101,11 @@ async def question(
     row.code_tries = 0
     row.code_until = tx.now + ctx.config.replies.code_life
     row.confirmed_at, row.confirmed_by = None, ""
-    facts = facts_of(row, names) | {"until": ctx.stamp(row.code_until)}
+    reply = await tx.replies.get(row.reply) if row.reply else None
+    facts = facts_of(row, names) | {
+        "until": ctx.stamp(row.code_until),
+        "with_text": "yes" if reply is not None and reply.text.strip() else "",
+    }
     if same_at:
         facts["same_at"] = same_at
     notice = Notice(NoticeKind.CONFIRM, facts=facts, code=confirmation_code(ctx, row))

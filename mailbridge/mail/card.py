@@ -22,6 +22,8 @@ _MOST = 50
 """Lines, parcels and refunds shown; an order with more says how many are left out."""
 _NOTHING_TO_SHIP = frozenset({OrderStage.SHIPPED, OrderStage.ENDED})
 _NO_LINE_TO_SHIP = frozenset({LineStage.SHIPPED, LineStage.REFUNDED, LineStage.CANCELLED})
+# A line that was paid for and will not be shipped is paid back as well.
+_MONEY_BACK = frozenset({LineStage.REFUNDED, LineStage.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class CardLine:
     unit_price: Decimal
     condition: str
     state: str
+    """The service's own word."""
+    stage: LineStage
+    """What it means for the line's money."""
     ship_by: datetime | None
     deliver_by: datetime | None
     has_claim: bool
@@ -76,6 +81,9 @@ class Card:
     total: Decimal
     shipping: Decimal
     refunded: Decimal
+    """The sum of `refunds`."""
+    given_back: bool
+    """Money went back for a line; not every marketplace shows how much beside it."""
     ship_by: datetime | None
     deliver_by: datetime | None
     by_marketplace: bool
@@ -97,6 +105,7 @@ def order_card(order: Order) -> Card:
         total=order.total,
         shipping=order.shipping_total,
         refunded=sum((voucher.amount for voucher in order.vouchers), Decimal(0)),
+        given_back=any(line.stage in _MONEY_BACK for line in order.lines),
         # A promise to ship says nothing once it has been kept or can't be.
         ship_by=None if order.stage in _NOTHING_TO_SHIP else order.ship_by,
         deliver_by=order.deliver_by,
@@ -118,6 +127,7 @@ def _line(line: OrderLine) -> CardLine:
         unit_price=line.unit_price,
         condition=_shown(line.condition, 40),
         state=_shown(line.state, 60),
+        stage=line.stage,
         ship_by=None if line.stage in _NO_LINE_TO_SHIP else line.ship_by,
         deliver_by=line.deliver_by,
         has_claim=line.has_claim,

@@ -90,9 +90,12 @@ class Composer:
         marketplace: str = "Cdiscount",
         pages: SellerPages | None = None,
         replies_on: bool = True,
+        by_mail: bool = True,
         closed_folder: str = "",
     ) -> None:
-        """`replies_on` is False in shadow mode; `closed_folder` is named where a move closes."""
+        """`replies_on` is False in shadow mode; `by_mail` where answers leave through the shop's
+        own mail server, not the marketplace's interface; `closed_folder` is named where a move
+        closes."""
         self._templates = templates
         self._identity = identity
         self._account = account
@@ -103,6 +106,7 @@ class Composer:
         self._marketplace = marketplace
         self._pages = pages or SellerPages()
         self._replies_on = replies_on
+        self._by_mail = by_mail
         self._closed_folder = clean_line(closed_folder)
         self.catalogue = Catalogue(templates)
         """The reply templates that agents may ask for."""
@@ -251,6 +255,7 @@ class Composer:
             "twin": mark(clean_line(thread.twin or "", 30).upper()),
             "pages": self._pages,
             "replies_on": self._replies_on,
+            "by_mail": self._by_mail,
         }
 
     def _phrase(

@@ -315,7 +315,9 @@ def sample_notices() -> Iterator[Notice]:
         text=_REPLY,
     )
     for facts in (_REFUND, _CANCELLATION, _GESTURE, {**_GESTURE, "same_at": _AT}):
-        yield Notice(NoticeKind.CONFIRM, facts={**facts, "until": _AT}, code="482913")
+        yield Notice(
+            NoticeKind.CONFIRM, facts={**facts, "until": _AT, "with_text": "yes"}, code="482913"
+        )
     for obstacle in Obstacle:
         about = {**_REFUND, **_OBSTACLE, "obstacle": obstacle}
         yield Notice(NoticeKind.HOLD, HoldReason.MONEY_IMPOSSIBLE, about, text=_REPLY)

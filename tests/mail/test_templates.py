@@ -20,8 +20,9 @@ from mailbridge.domain.command import Parsed, Vocabulary, parse
 from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind
 from mailbridge.domain.identity import Identity
 from mailbridge.domain.notice import MONEY_REASONS, Done, DoneKind, HoldReason, Notice, NoticeKind
-from mailbridge.domain.order import Order
+from mailbridge.domain.order import LineStage, Order
 from mailbridge.domain.showing import Topic
+from mailbridge.domain.thread import Thread
 from mailbridge.mail.card import web_link
 from mailbridge.mail.compose import Composed, Composer, SellerPages
 from mailbridge.mail.frame import Frame, FramePart
@@ -41,7 +42,7 @@ NBSP = "\u00a0"
 
 
 @cache
-def composer(language: str = "fr", own: Path | None = None) -> Composer:
+def composer(language: str = "fr", own: Path | None = None, *, by_mail: bool = True) -> Composer:
     return Composer(
         Templates(own),
         Identity([b"k" * 32], account="shop", domain="mb.boutique.example"),
@@ -49,6 +50,7 @@ def composer(language: str = "fr", own: Path | None = None) -> Composer:
         mailbox_address="support@boutique.example",
         language=language,
         pages=SellerPages.of_cdiscount("https://seller.cdiscount.com"),
+        by_mail=by_mail,
         closed_folder="Clos",
     )
 
@@ -98,6 +100,12 @@ def assert_holds_no_command(made: Composed) -> None:
 
 
 ALL_NOTICES = list(sample_notices())
+HOLDS_OF_SUBMISSION = (
+    HoldReason.SUBMISSION_REFUSED,
+    HoldReason.SUBMISSION_DELAYED,
+    HoldReason.SUBMISSION_GAVE_UP,
+    HoldReason.SUBMISSION_UNCERTAIN,
+)
 
 
 def name(notice: Notice) -> str:
@@ -231,7 +239,10 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("table", [*TABLES, "kinds"])
+OCTOPIA = ["octopia_states", "line_stages"]
+
+
+@pytest.mark.parametrize("table", [*TABLES, *OCTOPIA, "kinds", "channels"])
 def test_both_languages_know_the_same_words(table: str) -> None:
     assert states(table, "fr") == states(table, "en")
 
@@ -245,6 +256,11 @@ def test_every_word_of_the_contract_is_known(table: str, wsdl: str, recordings: 
     assert {str(w) for w in words} == set(states(table))
 
 
+def card_looks(order: Order, thread: Thread = SAMPLE_THREAD) -> Iterator[str]:
+    made = composer().message_mail(thread, SAMPLE_MESSAGE, key="1", date=NOW, order=order)
+    return looks(made)
+
+
 def card_of(order: Order, **thread: str) -> str:
     made = composer().message_mail(
         replace(SAMPLE_THREAD, claim_type=thread.get("claim_type")),
@@ -256,7 +272,45 @@ def card_of(order: Order, **thread: str) -> str:
     return "\n".join(parts(made))
 
 
-@pytest.mark.parametrize("table", [t for t in TABLES if t != "sources"])
+def test_what_became_of_a_lines_money_stands_before_a_state_that_does_not_tell_it() -> None:
+    line = replace(SAMPLE_ORDER.lines[0], state="Cancelled", stage=LineStage.REFUNDED)
+    bare = replace(SAMPLE_ORDER, vouchers=(), lines=(line,))
+    for look in card_looks(bare):
+        assert "remboursée" in look
+        assert "annulée" not in look
+        # The order shows no amount beside it; that is no reason to say the contrary.
+        assert "Aucun remboursement" not in look
+    shipped = replace(line, state="Delivered", stage=LineStage.SHIPPED)
+    for look in card_looks(replace(bare, lines=(shipped,))):
+        assert "livrée" in look
+        assert "Aucun remboursement" in look
+
+
+def test_the_head_of_a_card_says_nothing_twice() -> None:
+    thread = replace(SAMPLE_THREAD, escalation="Claim", sales_channel="CDISFR")
+    for look in card_looks(SAMPLE_ORDER, thread):
+        assert len(re.findall("réclamation", look, re.IGNORECASE)) == 2  # its kind; the line's
+        assert "CDISFR" not in look
+    other = replace(thread, escalation="Level_1", sales_channel="RDCFR")
+    for look in card_looks(SAMPLE_ORDER, other):
+        assert "médiation, niveau 1" in look
+        assert "RDCFR" in look
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_who_took_an_answer_is_named_by_what_took_it(language: str) -> None:
+    """The marketplace's interface is no mail server of the shop."""
+    maker = composer(language, by_mail=False)
+    for notice in ALL_NOTICES:
+        made = maker.notice_mail(SAMPLE_THREAD, notice, key="1", date=NOW)
+        assert made.problem is None, made.problem
+        about = {notice.reason, *(done.kind for done in notice.done)}
+        if about & {*HOLDS_OF_SUBMISSION, DoneKind.SENT}:
+            for look in looks(made):
+                assert not re.search(r"serveur|server", look), name(notice)
+
+
+@pytest.mark.parametrize("table", [*(t for t in TABLES if t != "sources"), "octopia_states"])
 def test_no_state_is_left_in_the_services_words(table: str) -> None:
     for state in states(table):
         claim = state if table == "claim_types" else ""
@@ -264,6 +318,9 @@ def test_no_state_is_left_in_the_services_words(table: str) -> None:
         match table:
             case "order_states":
                 order = replace(order, state=state)
+            case "octopia_states":
+                line = replace(order.lines[0], state=state, stage=LineStage.UNKNOWN)
+                order = replace(order, state=state, lines=(line,))
             case "line_states":
                 order = replace(order, lines=(replace(order.lines[0], state=state),))
             case "conditions":
