@@ -105,8 +105,7 @@ class Uptake:
 
     async def _escalate(self, tx: Transaction, row: DiscussionRow, level: str) -> None:
         """The marketplace takes the case further: said in the thread, for it shortens the time."""
-        told = bool(await tx.discussions.messages(row.id))
-        if level and level != row.escalation and told:
+        if level and level != row.escalation and await tx.discussions.messages(row.id):
             news = Notice(NoticeKind.NEWS, done=(Done(DoneKind.ESCALATED, {"level": level}),))
             await queue_notice(self._ctx, tx, row, news, key=f"escalated:{level}")
 

@@ -17,6 +17,7 @@ from mailbridge.sandbox.faults import InternalError
 from mailbridge.sandbox.octopia import Rules
 from mailbridge.sandbox.world import Door
 from tests.bridge.test_money import LIMITS
+from tests.crash.power import Fuse, Phase, PowerCut
 from tests.mover import configured_for, migrate, move, old_shop
 from tests.shop import Shop
 
@@ -310,3 +311,31 @@ async def test_a_case_that_was_a_claim_all_along_is_no_news(tmp_path: Path) -> N
         shop.world.books.operator_writes(claim, "Merci de répondre sous 48 h.")
         await shop.later(minutes=5)
         assert len(await shop.told()) == 1
+
+
+async def test_a_move_that_is_cut_off_anywhere_is_finished_by_the_next(tmp_path: Path) -> None:
+    async with old_shop(tmp_path) as shop:
+        waiting, _, _ = await three(shop)
+        before = await everything(shop)
+        await shop.stop()
+        shop.world.books.customer_writes(waiting, "Toujours rien ?")
+        configured_for(shop, Door.OCTOPIA)
+        cuts = 0
+        while True:
+            fuse = Fuse(at=cuts + 1, phase=Phase.BEFORE)
+            try:
+                await migrate(shop, fit=fuse.fit)
+            except PowerCut:
+                cuts += 1
+            else:
+                break
+            if cuts > 1:
+                for door in (Door.CDISCOUNT, Door.OCTOPIA):
+                    configured_for(shop, door)
+                    with pytest.raises(NotMoved, match="begun and not finished"):
+                        await shop.start()
+                    await shop.stop()
+        assert cuts >= 3
+        await shop.start()
+        assert sum((await settled(shop) - before).values()) == 1
+        assert len(await shop.thread(waiting)) == 2
