@@ -120,8 +120,11 @@ class Orders:
             known = await tx.discussions.orders(about)
         news: dict[str, str] = {}
         for number, rows in about.items():
-            data = ORDER.dump_json(read[number]).decode()
             before = known.get(number)
+            order = read[number]
+            if before is not None:
+                order = order.after(ORDER.validate_json(before.data))
+            data = ORDER.dump_json(order).decode()
             same = before and before.data == data and begun - before.fetched_at < _STALE / 2
             if not same and any(row.pruned_at is None for row in rows):
                 news[number] = data

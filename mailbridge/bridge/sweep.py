@@ -318,7 +318,10 @@ class Sweep:
                 ctx.log.warning("orders not given; threads go without order card", error=str(error))
                 return
             async with ctx.write() as tx:
+                known = await tx.discussions.orders(orders)
                 for number, order in orders.items():
+                    if (before := known.get(number)) is not None:
+                        order = order.after(ORDER.validate_json(before.data))
                     await tx.discussions.put_order(number, ORDER.dump_json(order).decode(), tx.now)
 
     async def _addresses(self, discussions: Sequence[Discussion]) -> Mapping[str, RelayAnswer]:

@@ -7,7 +7,7 @@ every marketplace: a state that an adapter does not know is UNKNOWN, and then no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
@@ -158,3 +158,27 @@ class Order:
     """Only in an order read for its money, and only where the marketplace has such requests."""
     gesture_left: Decimal | None = None
     """What the marketplace still allows as a gesture; None where it does not say."""
+
+    def after(self, before: Order) -> Order:
+        """This reading, with what only one for money tells kept from the one `before` it.
+
+        Where gestures and refunds are requests, no list of orders tells them: a list read after
+        them would take them off the card again.
+        """
+        if self.requests or not before.requests:
+            return self
+        known = {line.row: line for line in before.lines}
+        return replace(
+            self,
+            lines=tuple(
+                replace(line, stage=told.stage)
+                if (told := known.get(line.row)) is not None
+                and told.stage in (LineStage.REFUNDED, LineStage.CANCELLED)
+                and told.state == line.state
+                else line
+                for line in self.lines
+            ),
+            vouchers=self.vouchers or before.vouchers,
+            requests=before.requests,
+            gesture_left=before.gesture_left,
+        )

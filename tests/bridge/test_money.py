@@ -12,6 +12,7 @@ from mailbridge.sandbox.agent import Agent
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.faults import AnswerLost, InternalError, Rewrite
 from mailbridge.sandbox.orders import BookedOrder
+from mailbridge.sandbox.world import Door
 from tests.shop import Shop, code_in, open_shop
 
 VOUCHER = "CreateRefundVoucher"
@@ -128,6 +129,22 @@ async def test_a_gesture_below_the_limit_needs_no_code(tmp_path: Path) -> None:
         await shop.settle()
         assert len(order.vouchers) == 1
         await shop.notice("confirm")
+
+
+async def test_a_gesture_stays_on_the_card_where_no_list_of_orders_tells_it(
+    tmp_path: Path,
+) -> None:
+    async with till(tmp_path, money={"confirm_above": 20}, marketplace=Door.OCTOPIA) as shop:
+        discussion, _ = await shipped(shop)
+        await ask(shop, discussion, f"!geste 12,50 € retard\n\n{WORDS}")
+        await shop.later(hours=1)
+        receipt = await shop.notice("receipt")
+        assert "12,50" in receipt.text.partition("Commande")[2]
+        assert "Aucun remboursement" not in receipt.text
+        # Nor does the order "change" when it is next seen in a list.
+        await shop.later(hours=12)
+        changed = [n for n in await shop.notices() if "La commande a changé" in n.text]
+        assert changed == []
 
 
 async def test_money_is_off_unless_switched_on(tmp_path: Path) -> None:
