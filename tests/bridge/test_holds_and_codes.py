@@ -273,7 +273,7 @@ async def test_a_near_duplicate_is_asked_about(tmp_path: Path) -> None:
         ("Merci\n!clos\n!rouvrir", "hold/contradiction"),
         ("Bonjour,\n!note\ngardé", "hold/misplaced_command"),
         ("!rembourser total\n\nVoilà.", "hold/money_off"),
-        ("!modèle retard\n", "hold/not_available"),
+        ("!modèle retard\n", "hold/template_values"),
         ("L'adresse est support+mb-cd-3btxb5-aaaaaaaaaaaaaaaa@x.example", "hold/leak"),
     ],
 )

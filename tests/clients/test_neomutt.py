@@ -133,7 +133,7 @@ async def test_a_reply_with_the_closing_command_closes_the_discussion(
         await neomutt.press(
             f"<search>~s {_name(answered)}<enter><display-message><reply><send-message><quit><quit>"
         )
-        await _until(lambda: bool(world.relay.accepted))
+        await _until(lambda: bool(world.taken))
         await daemon.sweep()  # and the answer is seen in the discussion
         await _until(lambda: answered.closed)
         folders: Sequence[str] = ()
@@ -145,7 +145,7 @@ async def test_a_reply_with_the_closing_command_closes_the_discussion(
         assert "Clos" in folders
         receipt = await agent.wait_for("Discussion fermée", folder="Clos", seconds=20)
 
-        (arrived,) = world.relay.accepted
+        (arrived,) = world.taken
         assert arrived.text.strip() == _WRITTEN
         assert arrived.discussion_id == answered.id
         assert answered.closed
@@ -167,7 +167,7 @@ async def test_a_reply_with_the_closing_command_closes_the_discussion(
         assert "!clos" in draft.text
         sent = await agent.mails("Sent")
         assert len(sent) == 2
-        assert len(world.relay.accepted) == 1
+        assert len(world.taken) == 1
         assert "NeoMutt" in str(sent[-1].message["User-Agent"])
 
 
