@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.refund import MACHINE, SETTLED, RefundState
@@ -119,10 +119,10 @@ class Movements:
             .values(asked_by="", confirmed_by="", before="")
         )
 
-    async def _list(self, *conditions: object) -> list[MoneyRow]:
+    async def _list(self, *conditions: ColumnElement[bool]) -> list[MoneyRow]:
         query = (
             select(MoneyRow)
-            .where(MoneyRow.account == self._account, *conditions)  # type: ignore[arg-type]
+            .where(MoneyRow.account == self._account, *conditions)
             .order_by(MoneyRow.id)
         )
         found: Sequence[MoneyRow] = (await self._session.scalars(query)).all()

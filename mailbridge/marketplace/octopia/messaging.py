@@ -13,6 +13,7 @@ import base64
 import binascii
 import mimetypes
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from mailbridge.domain.attachment import AttachmentLimits, attachment_fault
@@ -138,15 +139,14 @@ class OctopiaMessaging:
         """PATCH /messages/{id}, one after the other; one that is gone is passed over."""
         for ident in dict.fromkeys(message_ids):
             try:
-                await self._variants.settle(
-                    Question.PATCH,
-                    lambda choice, ident=ident: self._client.act(  # type: ignore[misc]
-                        "PATCH", path("messages", ident), changed("/hasRead", True, choice)
-                    ),
-                )
+                await self._variants.settle(Question.PATCH, partial(self._mark, ident))
             except ProblemError as error:
                 if error.status not in (404, 410):
                     raise
+
+    async def _mark(self, ident: str, choice: str) -> object:
+        read = changed("/hasRead", True, choice)
+        return await self._client.act("PATCH", path("messages", ident), read)
 
     async def _may_open(self, channel: str) -> None:
         def take(data: object) -> object:
