@@ -6,7 +6,6 @@ mailbox, the relay and the marketplace's books are looked at.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +22,9 @@ from mailbridge.daemon import KEY_FILE, bridges
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.clock import HandClock
+from mailbridge.sandbox.faults import Fault
 from mailbridge.sandbox.world import Door, World
+from tests.doors import Ask, Handover, door, operations
 
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 
@@ -103,8 +104,38 @@ class Shop:
         self.clock = clock
         self.config = config
         self.bridge: AccountBridge
+        self.service = world.market if world.door is Door.CDISCOUNT else world.octopia
+        """The simulator that mailbridge talks to."""
+        self.handover = Handover(world, self.service.faults)
         self._swept = False
         self._daemon = AsyncExitStack()
+
+    # --- the marketplace ------------------------------------------------------------------------
+
+    def fails(self, fault: Fault, ask: Ask, *, times: int = 1) -> None:
+        """The next calls that ask for this go wrong."""
+        self.service.faults.once(fault, *operations(self.world.door, ask), times=times)
+
+    def keeps_failing(self, fault: Fault, *asks: Ask) -> None:
+        """All calls that ask for these (none named: all calls) go wrong, until `recovers`."""
+        names = [name for ask in asks for name in operations(self.world.door, ask)]
+        self.service.faults.always(fault, *names)
+
+    def recovers(self) -> None:
+        """The marketplace is well again."""
+        self.service.faults.clear()
+
+    def asked(self, ask: Ask) -> int:
+        """How often the marketplace carried this out or refused it, by itself or by no fault."""
+        names = operations(self.world.door, ask)
+        return sum(
+            call.operation in names and (call.performed or call.fault is None)
+            for call in self.service.calls
+        )
+
+    def performed(self, ask: Ask) -> int:
+        """How often the marketplace really carried this out."""
+        return sum(self.service.performed(name) for name in operations(self.world.door, ask))
 
     # --- mailbridge -----------------------------------------------------------------------------
 
@@ -157,6 +188,11 @@ class Shop:
     def operations(self) -> Operations:
         """What the operator may ask for."""
         return Operations({"brindille": self.bridge})
+
+    def ident(self, discussion: BookedDiscussion) -> str:
+        """What the door that is used calls a discussion."""
+        by_number = self.world.door is Door.CDISCOUNT
+        return str(discussion.id) if by_number else discussion.object_id
 
     # --- what is seen ---------------------------------------------------------------------------
 
@@ -234,8 +270,8 @@ async def open_shop(
     **world: Any,
 ) -> AsyncIterator[Shop]:
     """A shop with mailbridge ready to work; `config` and `top` as in `configuration`, `world`
-    are parameters of `World`."""
-    world.setdefault("marketplace", Door(os.environ.get("MAILBRIDGE_DOOR", Door.CDISCOUNT)))
+    are parameters of `World`, whose door is that of `tests.doors` if not named."""
+    world.setdefault("marketplace", door())
     clock = world.pop("clock", None) or HandClock(NOON)
     rng = world.pop("rng", None) or Random(7)
     async with World(clock=clock, rng=rng, **world) as place:

@@ -79,6 +79,7 @@ class Message:
     text: str
     ident: str | None = None
     files: tuple[MessageFile, ...] = ()
+    """Without a name: there may be one, and nobody could say yet."""
     seen: bool = False
     """The marketplace shows it as read by the seller; False where it does not say."""
 

@@ -230,7 +230,7 @@ Fault = (
 @dataclass(slots=True)
 class _Rule:
     fault: Fault
-    operation: str | None
+    operations: frozenset[str]
     left: int | None
     skip: int
     chance: float
@@ -244,22 +244,21 @@ class FaultPlan:
         self._rng = rng
         self._rules: list[_Rule] = []
 
-    def once(
-        self, fault: Fault, operation: str | None = None, *, times: int = 1, skip: int = 0
-    ) -> None:
-        """Hit the next `times` calls of the operation (None: any), after leaving out `skip`."""
-        self._rules.append(_Rule(fault, operation, times, skip, 1.0, None))
+    def once(self, fault: Fault, *operations: str, times: int = 1, skip: int = 0) -> None:
+        """Hit the next `times` calls of these operations (none named: of any), after leaving out
+        `skip`."""
+        self._rules.append(_Rule(fault, frozenset(operations), times, skip, 1.0, None))
 
     def always(
         self,
         fault: Fault,
-        operation: str | None = None,
-        *,
+        *operations: str,
         chance: float = 1.0,
         when: Callable[[], bool] | None = None,
     ) -> None:
-        """Hit every call (or a share `chance` of them, while `when` says so) until `clear`."""
-        self._rules.append(_Rule(fault, operation, None, 0, chance, when))
+        """Hit every call of these operations (none named: of any; or a share `chance` of them,
+        while `when` says so) until `clear`."""
+        self._rules.append(_Rule(fault, frozenset(operations), None, 0, chance, when))
 
     def clear(self) -> None:
         """All is well again."""
@@ -273,7 +272,7 @@ class FaultPlan:
     def take(self, operation: str) -> Fault | None:
         """The fault for this call, if any; uses it up."""
         for rule in self._rules:
-            if rule.operation not in {None, operation}:
+            if rule.operations and operation not in rule.operations:
                 continue
             if rule.when is not None and not rule.when():
                 continue

@@ -18,7 +18,7 @@ from enum import Enum
 
 from inscriptis import get_text
 
-from mailbridge.sandbox.books import RELAY_DOMAIN, Books
+from mailbridge.sandbox.books import RELAY_DOMAIN, BookedFile, Books
 from mailbridge.sandbox.bounce import failure_report
 from mailbridge.sandbox.clock import Clock
 from mailbridge.sandbox.smtp import ReceivedMail, SmtpServer
@@ -57,6 +57,16 @@ class RelayedMail:
     def message(self) -> EmailMessage:
         """The mail, parsed."""
         return _parse(self.data)
+
+    @property
+    def files(self) -> tuple[BookedFile, ...]:
+        """What is attached to it."""
+        parts = [(each, each.get_payload(decode=True)) for each in self.message.iter_attachments()]
+        return tuple(
+            BookedFile(part.get_filename() or "", data)
+            for part, data in parts
+            if isinstance(data, bytes)
+        )
 
 
 class RelayServer(SmtpServer):

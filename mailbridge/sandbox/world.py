@@ -17,7 +17,7 @@ from random import Random
 from types import TracebackType
 
 from mailbridge.sandbox.agent import Agent, Client
-from mailbridge.sandbox.books import Books
+from mailbridge.sandbox.books import BookedFile, Books
 from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import Clock
 from mailbridge.sandbox.imapserver import FOLDERS
@@ -45,6 +45,7 @@ class Taken:
 
     text: str
     discussion_id: int | None
+    files: tuple[BookedFile, ...] = ()
     mail: RelayedMail | None = None
 
 
@@ -119,8 +120,8 @@ class World:
     @property
     def taken(self) -> list[Taken]:
         """Every answer that reached the marketplace, oldest first at each door."""
-        mails = [Taken(m.text, m.discussion_id, m) for m in self.relay.accepted]
-        return mails + [Taken(m.text, m.discussion_id) for m in self.octopia.sent]
+        mails = [Taken(m.text, m.discussion_id, m.files, m) for m in self.relay.accepted]
+        return mails + [Taken(m.text, m.discussion_id, m.files) for m in self.octopia.sent]
 
     def agent(
         self,

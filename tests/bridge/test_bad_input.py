@@ -162,8 +162,8 @@ async def test_signature_files_stay_behind(tmp_path: Path) -> None:
         )
         await shop.settle()
 
-        (mail,) = shop.world.relay.accepted
-        assert list(mail.message.iter_attachments()) == []
+        (taken,) = shop.world.taken
+        assert taken.files == ()
 
 
 async def test_other_peoples_mail_in_the_inbox_is_left_alone(tmp_path: Path) -> None:

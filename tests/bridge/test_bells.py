@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from mailbridge.sandbox.smtp import Reply
 from mailbridge.sandbox.smtp import Stage as At
+from tests.doors import Ask
 from tests.shop import open_shop
 
 
+@pytest.mark.once
 async def test_a_bell_rung_in_a_transaction_is_heard_after_it(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         ctx = shop.bridge.ctx
@@ -22,6 +26,7 @@ async def test_a_bell_rung_in_a_transaction_is_heard_after_it(tmp_path: Path) ->
         assert not ctx.bells.filing.is_set(), "nobody rang this one"
 
 
+@pytest.mark.once
 async def test_what_is_not_committed_wakes_nobody_again(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         ctx = shop.bridge.ctx
@@ -35,6 +40,7 @@ async def test_what_is_not_committed_wakes_nobody_again(tmp_path: Path) -> None:
         assert not ctx.bells.filing.is_set()
 
 
+@pytest.mark.once
 async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         ctx = shop.bridge.ctx
@@ -45,17 +51,18 @@ async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Pa
 
         async def swept(times: int) -> None:
             async with asyncio.timeout(10):
-                while shop.world.market.performed("GetOrderClaimList") < times:  # noqa: ASYNC110
+                while shop.asked(Ask.CLAIMS) < times:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
         try:
-            await swept(3)  # full, wide and quick, at the start
+            # Full, wide and quick, at the start; the full one in two parts of six months.
+            await swept(4)
             shop.world.cast.claim(text="Où est mon colis ?")
             ctx.bells.sweep.set()
-            await swept(4)
+            await swept(5)
             agent = shop.world.agent()
             await agent.wait_for("Où est mon colis ?")
-            assert shop.world.market.performed("GetOrderClaimList") == 4, "and only once"
+            assert shop.asked(Ask.CLAIMS) == 5, "and only once"
         finally:
             for task in running:
                 task.cancel()

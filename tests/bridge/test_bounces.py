@@ -28,6 +28,7 @@ async def sent_to_a_dead_address(shop: Shop, times: int = 1) -> BookedDiscussion
     return discussion
 
 
+@pytest.mark.relay
 @pytest.mark.parametrize("how", list(Undeliverable))
 async def test_a_bounce_renews_the_address_and_sends_once_more(
     tmp_path: Path, how: Undeliverable
@@ -44,6 +45,7 @@ async def test_a_bounce_renews_the_address_and_sends_once_more(
             assert "permanent fatal errors" in (await shop.thread(discussion))[-1].text
 
 
+@pytest.mark.relay
 async def test_a_second_bounce_is_held_with_the_servers_words(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         books = shop.world.books

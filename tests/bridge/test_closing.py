@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from mailbridge.sandbox.books import BookedDiscussion, CloseRule
-from mailbridge.sandbox.faults import AnswerLost, HtmlError, InternalError, Refusal, Rewrite
+from mailbridge.sandbox.faults import AnswerLost, HtmlError, InternalError, Refusal
+from tests.doors import CLOSE_UNCLEAR, CLOSE_UNKNOWN, Ask
 from tests.shop import Shop, open_shop
 
 ANSWER = "Bonjour, votre colis arrive demain."
-CLOSE = "CloseDiscussionList"
 
 
 async def answered(shop: Shop, text: str = f"{ANSWER}\n!clos") -> BookedDiscussion:
@@ -27,7 +27,7 @@ async def test_closed_once_the_reply_is_recorded(tmp_path: Path) -> None:
         await shop.settle()
         assert shop.sent == [ANSWER]
         assert (await shop.states(discussion))["closings"] == ["waiting"]
-        assert shop.world.market.performed(CLOSE) == 0
+        assert shop.asked(Ask.CLOSE) == 0
 
         await shop.later(hours=1)
         assert discussion.closed
@@ -64,7 +64,7 @@ async def test_last_answer_not_ours_without_a_reply_under_way_is_told_at_once(
         assert not discussion.closed
         # The reply that asked for it is settled, and what failed has been said.
         await shop.later(days=1)
-        assert shop.world.market.performed(CLOSE) == 1
+        assert shop.asked(Ask.CLOSE) == 1
 
 
 async def test_last_answer_not_ours_while_a_reply_is_under_way_waits(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_a_pending_cancellation_is_told_once_and_waited_for(tmp_path: Path
         for _ in range(6):
             await shop.later(hours=7)
         assert (await shop.told()).count("trouble/close_cancel_pending") == 1
-        assert shop.world.market.performed(CLOSE) > 3
+        assert shop.asked(Ask.CLOSE) > 3
 
         for line in order.lines:
             line.state = "ShippedBySeller"
@@ -117,14 +117,9 @@ async def test_a_pending_cancellation_is_given_up_after_two_weeks(tmp_path: Path
 async def test_a_discussion_the_service_does_not_know(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        shop.world.market.faults.once(
-            Rewrite(
-                b">DiscussionClosed</OperationStatus>", b">DiscussionNotFound</OperationStatus>"
-            ),
-            CLOSE,
-        )
+        shop.fails(CLOSE_UNKNOWN[shop.world.door], Ask.CLOSE)
         await shop.settle()
-        assert shop.world.market.faults.pending == 0
+        assert shop.service.faults.pending == 0
 
         told = await shop.told() + await shop.told("Clos")
         assert "trouble/close_not_found" in told
@@ -135,9 +130,7 @@ async def test_a_discussion_the_service_does_not_know(tmp_path: Path) -> None:
 async def test_an_answer_nobody_has_heard_of(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         await answered(shop)
-        shop.world.market.faults.once(
-            Rewrite(b">DiscussionClosed</OperationStatus>", b">EnAttente</OperationStatus>"), CLOSE
-        )
+        shop.fails(CLOSE_UNCLEAR[shop.world.door], Ask.CLOSE)
         await shop.settle()
 
         assert "trouble/close_unclear" in await shop.told() + await shop.told("Clos")
@@ -151,14 +144,14 @@ async def test_closed_by_somebody_else_meanwhile(tmp_path: Path) -> None:
         await shop.later(hours=1)
 
         assert (await shop.states(discussion))["closings"] == ["closed"]
-        assert shop.world.market.performed(CLOSE) == 0
+        assert shop.asked(Ask.CLOSE) == 0
         assert "déjà fermée" in (await shop.notice("receipt", "Clos")).text
 
 
 async def test_the_answer_is_lost_though_the_close_was_done(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        shop.world.market.faults.once(AnswerLost(), CLOSE)
+        shop.fails(AnswerLost(), Ask.CLOSE)
         await shop.settle()
         await shop.later(minutes=5)
 
@@ -171,8 +164,8 @@ async def test_the_marketplace_is_down_in_between(tmp_path: Path) -> None:
     async with open_shop(tmp_path, seller_lag=timedelta(minutes=57)) as shop:
         discussion = await answered(shop)
         await shop.settle()
-        shop.world.market.faults.once(HtmlError(503), CLOSE)
-        shop.world.market.faults.once(InternalError(), CLOSE)
+        shop.fails(HtmlError(503), Ask.CLOSE)
+        shop.fails(InternalError(), Ask.CLOSE)
         await shop.later(minutes=58)
         assert not discussion.closed
         for _ in range(3):
@@ -185,7 +178,7 @@ async def test_the_marketplace_is_down_in_between(tmp_path: Path) -> None:
 async def test_a_refused_close_is_told_in_the_services_words(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         await answered(shop)
-        shop.world.market.faults.once(Refusal("Vendeur désactivé", "InactiveSellerError"), CLOSE)
+        shop.fails(Refusal("Vendeur désactivé", "InactiveSellerError"), Ask.CLOSE)
         await shop.settle()
 
         notice = await shop.notice("trouble/marketplace_refused")
@@ -281,7 +274,7 @@ async def test_our_own_moves_close_nothing(tmp_path: Path) -> None:
 
         assert not discussion.closed
         assert await shop.inbox("Clos") == []
-        assert shop.world.market.performed(CLOSE) == 0
+        assert shop.asked(Ask.CLOSE) == 0
 
 
 async def test_moving_means_nothing_where_it_is_off(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.sandbox.books import BookedDiscussion
+from tests.doors import Ask
 from tests.shop import Shop, open_shop
 
 ANSWER = "Bonjour, votre colis arrive demain."
@@ -180,7 +181,7 @@ async def test_repeated_commands_are_one(tmp_path: Path) -> None:
         await shop.settle()
 
         assert shop.sent == [ANSWER]
-        assert shop.world.market.performed("CloseDiscussionList") == 1
+        assert shop.asked(Ask.CLOSE) == 1
 
 
 async def test_a_command_in_the_html_part_only_is_held(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import contextlib
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.faults import HtmlError
 from mailbridge.sandbox.mailserver import Provider
-from mailbridge.sandbox.smtp import DropAfterDot, HangAfterDot, Reply, Stage
+from mailbridge.sandbox.smtp import HangAfterDot, Reply, Stage
+from mailbridge.sandbox.world import Door
 from tests.shop import Shop, open_shop
 
 ANSWER = "Bonjour, votre colis arrive demain."
@@ -26,8 +29,7 @@ async def answered(shop: Shop, text: str = ANSWER) -> BookedDiscussion:
 async def test_refused_for_now_is_tried_again_on_a_schedule(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        faults = shop.world.mail.submission.faults
-        faults.always(Reply(Stage.RCPT, "451 4.3.2 Try again later"))
+        shop.handover.put_off()
         await shop.settle(1)
         assert (await shop.states(discussion))["deliveries"] == ["planned"]
         await shop.later(minutes=10)
@@ -36,11 +38,12 @@ async def test_refused_for_now_is_tried_again_on_a_schedule(tmp_path: Path) -> N
         await shop.later(minutes=30)
         notice = await shop.notice("trouble/submission_delayed")
         assert not notice.seen
-        assert "451 4.3.2 Try again later" in notice.text
+        words = {Door.CDISCOUNT: "451 4.3.2 Try again later", Door.OCTOPIA: "HTTP 429"}
+        assert words[shop.world.door] in notice.text
         await shop.later(hours=1)
         assert await shop.told() == ["trouble/submission_delayed"]  # said once
 
-        faults.clear()
+        shop.handover.well()
         await shop.later(hours=1)
         assert shop.sent == [ANSWER]
         assert (await shop.told())[-1] == "receipt"
@@ -49,8 +52,7 @@ async def test_refused_for_now_is_tried_again_on_a_schedule(tmp_path: Path) -> N
 async def test_after_a_day_it_is_held_and_a_person_may_send_it(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        faults = shop.world.mail.submission.faults
-        faults.always(Reply(Stage.MAIL, "421 4.3.2 Service not available"))
+        shop.handover.put_off()
         await shop.settle(1)
         for _ in range(26):
             await shop.later(hours=1)
@@ -58,7 +60,7 @@ async def test_after_a_day_it_is_held_and_a_person_may_send_it(tmp_path: Path) -
         notice = await shop.notice("hold/submission_gave_up")
         assert shop.sent == []
 
-        faults.clear()
+        shop.handover.well()
         await shop.later(hours=5)
         assert shop.sent == []  # nobody said so
         await shop.world.agent().reply(notice, "!envoyer")
@@ -70,12 +72,12 @@ async def test_after_a_day_it_is_held_and_a_person_may_send_it(tmp_path: Path) -
 async def test_refused_for_good_is_held_with_the_servers_words(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        shop.world.mail.submission.faults.once(Reply(Stage.DOT, "552 5.2.2 Quota d'envoi dépassé"))
+        shop.handover.refused("Quota d'envoi dépassé")
         await shop.settle()
         await shop.later(hours=2)
 
         notice = await shop.notice("hold/submission_refused")
-        assert "552 5.2.2" in notice.text
+        assert "Quota d'envoi dépassé" in notice.text
         assert ANSWER in notice.text
         assert shop.sent == []
         assert (await shop.states(discussion))["deliveries"] == ["held"]
@@ -88,7 +90,7 @@ async def test_refused_for_good_is_held_with_the_servers_words(tmp_path: Path) -
 async def test_a_corrected_reply_takes_the_place_of_a_refused_one(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        shop.world.mail.submission.faults.once(Reply(Stage.DOT, "554 5.7.1 Contenu refusé"))
+        shop.handover.refused("Contenu refusé")
         await shop.settle()
         notice = await shop.notice("hold/submission_refused")
         await shop.world.agent().reply(notice, "Bonjour, il arrive demain.")
@@ -102,7 +104,7 @@ async def test_lost_after_the_dot_but_delivered_is_never_sent_twice(tmp_path: Pa
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop, f"{ANSWER}\n!clos")
         shop.world.books.seller_lag = timedelta(minutes=57)
-        shop.world.mail.submission.faults.once(DropAfterDot(kept=True))
+        shop.handover.lost(kept=True)
         await shop.settle()
         assert (await shop.states(discussion))["deliveries"] == ["uncertain"]
         assert await shop.told() == ["trouble/submission_uncertain"]
@@ -118,7 +120,7 @@ async def test_lost_after_the_dot_but_delivered_is_never_sent_twice(tmp_path: Pa
 async def test_lost_after_the_dot_and_not_delivered_waits_for_a_person(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        shop.world.mail.submission.faults.once(DropAfterDot(kept=False))
+        shop.handover.lost(kept=False)
         await shop.settle()
         await shop.later(hours=1)
         assert await shop.told() == ["trouble/submission_uncertain"]
@@ -141,7 +143,7 @@ async def test_lost_after_the_dot_and_not_delivered_waits_for_a_person(tmp_path:
 async def test_resending_reads_the_discussion_once_more(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop)
-        shop.world.mail.submission.faults.once(DropAfterDot(kept=False))
+        shop.handover.lost(kept=False)
         await shop.settle()
         await shop.later(hours=4)
         notice = await shop.notice("trouble/unrecorded")
@@ -158,11 +160,11 @@ async def test_resending_reads_the_discussion_once_more(tmp_path: Path) -> None:
 async def test_a_resend_that_is_called_off_ends_the_close_as_well(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop, f"{ANSWER}\n!clos")
-        shop.world.mail.submission.faults.once(DropAfterDot(kept=False))
+        shop.handover.lost(kept=False)
         await shop.settle()
         await shop.later(hours=4)
         notice = await shop.notice("trouble/unrecorded")
-        shop.world.market.faults.always(HtmlError(503))
+        shop.keeps_failing(HtmlError(503))
         agent = shop.world.agent()
         await agent.reply(notice, "!renvoyer")
         await shop.bridge.once(None)
@@ -170,7 +172,7 @@ async def test_a_resend_that_is_called_off_ends_the_close_as_well(tmp_path: Path
         shop.clock.advance(timedelta(seconds=20))
         await agent.reply(notice, "!annuler")
         await shop.bridge.once(None)
-        shop.world.market.faults.clear()
+        shop.recovers()
         await shop.later(hours=1)
 
         assert shop.sent == []
@@ -187,12 +189,11 @@ async def test_a_resend_that_gives_way_to_new_words_ends_the_close_as_well(
 ) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await answered(shop, f"{ANSWER}\n!clos")
-        faults = shop.world.mail.submission.faults
-        faults.once(DropAfterDot(kept=False))
+        shop.handover.lost(kept=False)
         await shop.settle()
         await shop.later(hours=4)
         await shop.world.agent().reply(await shop.notice("trouble/unrecorded"), "!renvoyer")
-        faults.once(Reply(Stage.DOT, "554 5.7.1 Contenu refusé"))
+        shop.handover.refused("Contenu refusé")
         await shop.settle()
         refused = await shop.notice("hold/submission_refused")
         await shop.world.agent().reply(refused, "Bonjour, il arrive demain.")
@@ -207,6 +208,7 @@ async def test_a_resend_that_gives_way_to_new_words_ends_the_close_as_well(
         }
 
 
+@pytest.mark.relay
 async def test_no_answer_at_all_after_the_dot(tmp_path: Path) -> None:
     async with open_shop(tmp_path, config={"smtp": {"timeout": 5}}) as shop:
         discussion = await answered(shop)
@@ -217,11 +219,12 @@ async def test_no_answer_at_all_after_the_dot(tmp_path: Path) -> None:
         assert (await shop.states(discussion))["deliveries"] == ["recorded"]
 
 
+@pytest.mark.relay
 async def test_the_providers_sent_copy_settles_what_is_uncertain(tmp_path: Path) -> None:
     async with open_shop(tmp_path, provider=Provider(saves_sent_copy=True)) as shop:
         shop.world.relay.faults.always(Reply(Stage.RCPT, "451 4.3.0 not now"))
         discussion = await answered(shop)
-        shop.world.mail.submission.faults.once(DropAfterDot(kept=True))
+        shop.handover.lost(kept=True)
         await shop.bridge.once(None)
         assert (await shop.states(discussion))["deliveries"] == ["uncertain"]
         await shop.bridge.once(None)

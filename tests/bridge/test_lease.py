@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from mailbridge.sandbox.faults import HtmlError, Refusal
 from tests.shop import open_shop
+
+pytestmark = pytest.mark.relay
 
 ANSWER = "Bonjour, votre colis arrive demain."
 MAILS = "GetDiscussionMailList"
@@ -93,7 +97,7 @@ async def test_the_marketplace_cannot_be_asked_now(tmp_path: Path) -> None:
         await shop.world.agent().reply(await shop.first(discussion), ANSWER)
         await shop.settle()
         assert (await shop.states(discussion))["deliveries"] == ["planned"]
-        shop.world.market.faults.clear()
+        shop.recovers()
         await shop.later(minutes=10)
 
         assert shop.sent == [ANSWER]

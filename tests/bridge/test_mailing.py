@@ -11,7 +11,7 @@ from mailbridge.bridge.mailing import Mailing
 from mailbridge.bridge.operations import OperationRefused
 from mailbridge.sandbox.faults import InternalError
 from mailbridge.sandbox.orders import BookedOrder
-from mailbridge.sandbox.world import Door
+from tests.doors import Ask
 from tests.shop import Shop, open_shop
 
 NEWS = "Bonjour, votre colis partira avec un jour de retard."
@@ -113,10 +113,11 @@ async def test_a_mailing_broken_off_goes_on(tmp_path: Path) -> None:
         ("new", {"text": " "}, "too short"),
     ],
 )
+@pytest.mark.relay
 async def test_what_cannot_be_written_is_refused_in_words(
     tmp_path: Path, order: str, mailing: dict[str, Any], words: str
 ) -> None:
-    async with open_shop(tmp_path, marketplace=Door.CDISCOUNT) as shop:
+    async with open_shop(tmp_path) as shop:
         await shop.settle()
         days = {"old": 40, "new": None}
         if order in days:
@@ -140,11 +141,12 @@ async def test_an_order_with_an_open_discussion_is_written_to_there(tmp_path: Pa
         assert claim.seller_texts == [NEWS]
 
 
+@pytest.mark.relay
 async def test_with_replies_off_or_the_marketplace_away_nothing_is_planned(tmp_path: Path) -> None:
-    async with open_shop(tmp_path, marketplace=Door.CDISCOUNT) as shop:
+    async with open_shop(tmp_path) as shop:
         await shop.settle()
         order = shop.world.cast.order()
-        shop.world.market.faults.always(InternalError(), "GetOrderList")
+        shop.keeps_failing(InternalError(), Ask.ORDERS)
         with pytest.raises(OperationRefused, match="--resume goes on"):
             await notify(shop, [order], text=NEWS)
         await shop.reconfigure(replies={"enabled": False})

@@ -8,15 +8,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mailbridge.sandbox.agent import Agent
 from mailbridge.sandbox.books import BookedDiscussion
-from mailbridge.sandbox.faults import AnswerLost, InternalError, Rewrite
+from mailbridge.sandbox.faults import AnswerLost, InternalError
 from mailbridge.sandbox.orders import BookedOrder
 from mailbridge.sandbox.world import Door
+from tests.doors import UNREADABLE, Ask
 from tests.shop import Shop, code_in, open_shop
 
-VOUCHER = "CreateRefundVoucher"
-VALIDATE = "ValidateOrderList"
 WORDS = "Bonjour, votre remboursement est en route."
 LIMITS = {"enabled": True, "most": 500, "most_per_order": 500, "most_per_day": 1000}
 STAFF = {"address": "support@maison-brindille.example", "name": "Service client"}
@@ -63,8 +64,16 @@ def paul(shop: Shop, **given: Any) -> Agent:
     return shop.world.agent(PAUL["name"], address=PAUL["address"], **given)
 
 
+def given_for(shop: Shop, order: BookedOrder) -> str:
+    """The motive of the only gesture of an order: a number, or words."""
+    if shop.world.door is Door.CDISCOUNT:
+        return str(order.vouchers[0].motive)
+    (request,) = shop.world.octopia.requests.all
+    return request.details
+
+
 def calls(shop: Shop) -> int:
-    return shop.world.market.performed(VOUCHER) + shop.world.market.performed(VALIDATE)
+    return shop.asked(Ask.MONEY)
 
 
 async def test_a_line_is_refunded_once_confirmed_and_only_then_is_it_announced(
@@ -104,6 +113,20 @@ async def test_the_whole_order_before_shipment_is_cancelled(tmp_path: Path) -> N
         assert "Annulé et remboursé" in (await shop.notice("receipt")).text
 
 
+@pytest.mark.api
+async def test_one_of_several_lines_before_shipment_is_cancelled(tmp_path: Path) -> None:
+    async with till(tmp_path) as shop:
+        discussion, order = await unshipped(shop, lines=2)
+        await ask(shop, discussion, f"!rembourser {order.lines[0].reference}\n\n{WORDS}")
+        await confirm(shop)
+        assert [line.state for line in order.lines] == [
+            "RefundedAfterShipmentRefused",
+            "AcceptedBySeller",
+        ]
+        assert shop.sent == [WORDS]
+
+
+@pytest.mark.relay
 async def test_one_of_several_lines_before_shipment_is_impossible(tmp_path: Path) -> None:
     async with till(tmp_path) as shop:
         discussion, order = await unshipped(shop, lines=2)
@@ -122,7 +145,11 @@ async def test_a_gesture_below_the_limit_needs_no_code(tmp_path: Path) -> None:
     async with till(tmp_path, money={"confirm_above": 20}) as shop:
         discussion, order = await shipped(shop)
         await ask(shop, discussion, f"!geste 12,50 € retard\n\n{WORDS}")
-        assert [(v.amount, v.motive) for v in order.vouchers] == [(Decimal("12.50"), 135)]
+        assert [v.amount for v in order.vouchers] == [Decimal("12.50")]
+        assert (
+            given_for(shop, order)
+            == {Door.CDISCOUNT: "135", Door.OCTOPIA: "Retard de livraison"}[shop.world.door]
+        )
         assert shop.sent == [WORDS]
         # Slices of one order add up to what must be confirmed.
         await shop.world.agent().reply(await shop.first(discussion), "!geste 10 € retard")
@@ -196,7 +223,7 @@ async def test_two_agents_who_ask_for_the_same_get_one_refund(tmp_path: Path) ->
         await shop.world.agent().reply(first, f"!rembourser {reference}")
         await paul(shop).reply(first, f"!rembourser {reference}")
         await shop.settle(5)
-        assert shop.world.market.performed(VOUCHER) == 1
+        assert shop.asked(Ask.MONEY) == 1
         receipts = [
             m.text
             for m in await shop.notices()
@@ -212,12 +239,12 @@ async def test_an_answer_lost_after_the_money_moved_is_settled_by_the_order(
     async with till(tmp_path) as shop:
         discussion, order = await shipped(shop)
         await ask(shop, discussion, f"!rembourser total\n\n{WORDS}")
-        shop.world.market.faults.once(AnswerLost(), VOUCHER)
+        shop.fails(AnswerLost(), Ask.MONEY)
         await confirm(shop)
         await shop.notice("hold/money_uncertain")
         await shop.later(minutes=10)
         assert (await shop.states(discussion))["money"] == ["proven"]
-        assert shop.world.market.performed(VOUCHER) == 1
+        assert shop.asked(Ask.MONEY) == 1
         assert order.lines[0].state == "RefundedAfterShipping"
         assert shop.sent == [WORDS]
 
@@ -228,7 +255,7 @@ async def test_what_never_happened_is_said_after_two_readings_and_only_a_person_
     async with till(tmp_path) as shop:
         discussion, order = await shipped(shop)
         await ask(shop, discussion, f"!geste 15 € autre\n\n{WORDS}")
-        shop.world.market.faults.once(InternalError(), VOUCHER)
+        shop.fails(InternalError(), Ask.MONEY)
         await confirm(shop)
         assert (await shop.states(discussion))["money"] == ["uncertain"]
         await shop.later(hours=1)
@@ -320,12 +347,10 @@ async def test_a_truncated_answer_is_never_asked_again(tmp_path: Path) -> None:
     async with till(tmp_path) as shop:
         discussion, _ = await shipped(shop)
         await ask(shop, discussion, "!rembourser total")
-        shop.world.market.faults.once(
-            Rewrite(b"<OperationSuccess>true", b"<OperationSuccess>maybe"), VOUCHER
-        )
+        shop.fails(UNREADABLE[shop.world.door], Ask.MONEY)
         await confirm(shop)
         await shop.later(minutes=10)
-        assert shop.world.market.performed(VOUCHER) == 1
+        assert shop.asked(Ask.MONEY) == 1
         assert (await shop.states(discussion))["money"] == ["proven"]
 
 
@@ -333,7 +358,7 @@ async def test_a_text_waits_again_for_money_that_is_asked_for_again(tmp_path: Pa
     async with till(tmp_path) as shop:
         discussion, order = await shipped(shop)
         await ask(shop, discussion, f"!rembourser total\n\n{WORDS}")
-        shop.world.market.faults.once(InternalError(), VOUCHER)
+        shop.fails(InternalError(), Ask.MONEY)
         await confirm(shop)
         await shop.later(hours=3)
         assert (await shop.states(discussion))["deliveries"] == ["held"]
@@ -343,7 +368,7 @@ async def test_a_text_waits_again_for_money_that_is_asked_for_again(tmp_path: Pa
 
         order.refuses_money = None
         await ask(shop, discussion, f"!rembourser total\n\n{WORDS}")
-        shop.world.market.faults.once(InternalError(), VOUCHER)
+        shop.fails(InternalError(), Ask.MONEY)
         await confirm(shop)
         await shop.later(hours=3)
         await confirm(shop, "hold/money_absent")

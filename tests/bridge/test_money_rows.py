@@ -1,7 +1,7 @@
 """Each row of the seller's workflow with money, and all that must move none.
 
-From an agent's mail to the marketplace's books and the receipt in the thread, on our own subset
-of the contract and on the recorded one.
+From an agent's mail to the marketplace's books and the receipt in the thread; at the older door
+on the recorded contract.
 """
 
 from __future__ import annotations
@@ -18,17 +18,28 @@ from structlog.testing import capture_logs
 
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.orders import BookedOrder
-from tests.bridge.test_money import WORDS, ask, calls, confirm, paul, shipped, till, unshipped
+from mailbridge.sandbox.world import Door
+from tests.bridge.test_money import (
+    WORDS,
+    ask,
+    calls,
+    confirm,
+    given_for,
+    paul,
+    shipped,
+    till,
+    unshipped,
+)
 from tests.requirements import find_contract
 from tests.shop import Shop
 
 Open = Callable[..., AbstractAsyncContextManager[Shop]]
 
 
-@pytest.fixture(params=["subset", "recorded"])
-def open_till(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """A shop that refunds, on either contract."""
-    wsdl: dict[str, Any] = {"wsdl": find_contract()} if request.param == "recorded" else {}
+@pytest.fixture
+def open_till(door: Door, tmp_path: Path) -> Open:
+    """A shop that refunds."""
+    wsdl: dict[str, Any] = {"wsdl": find_contract()} if door is Door.CDISCOUNT else {}
 
     def open_one(**given: Any) -> AbstractAsyncContextManager[Shop]:
         return till(tmp_path, **wsdl, **given)
@@ -36,8 +47,8 @@ def open_till(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return open_one
 
 
-def gifts(order: BookedOrder) -> list[tuple[Decimal, int]]:
-    return [(v.amount, v.motive) for v in order.vouchers]
+def gifts(order: BookedOrder) -> list[Decimal]:
+    return [v.amount for v in order.vouchers]
 
 
 # --- the workflow -------------------------------------------------------------------------------
@@ -88,7 +99,9 @@ async def test_a_gesture_is_given(open_till: Open) -> None:
         await ask(shop, discussion, f"!geste 12,50 € retard\n\n{WORDS}")
         await confirm(shop)
         await shop.settle()
-        assert gifts(order) == [(Decimal("12.50"), 135)]
+        assert gifts(order) == [Decimal("12.50")]
+        said = {Door.CDISCOUNT: "135", Door.OCTOPIA: "Retard de livraison"}
+        assert given_for(shop, order) == said[shop.world.door]
         assert shop.sent == [WORDS]
         assert (
             "Geste commercial accordé\N{NO-BREAK SPACE}: 12,50"
@@ -107,6 +120,7 @@ async def nothing(shop: Shop, discussion: BookedDiscussion, order: BookedOrder, 
     assert not discussion.closed
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -160,6 +174,7 @@ async def test_a_command_of_the_customers_is_nobodys(tmp_path: Path) -> None:
         await nothing(shop, discussion, order, "hold/echoed_command")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "address", ["support@maison-brindille.example", "attaquant@ailleurs.example"]
 )

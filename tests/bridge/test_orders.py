@@ -11,6 +11,7 @@ from mailbridge.domain.discussion import DiscussionKind
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.faults import InternalError
 from mailbridge.sandbox.orders import BookedOrder, BookedParcel
+from tests.doors import Ask
 from tests.shop import Shop, open_shop
 
 
@@ -69,20 +70,19 @@ async def test_a_quick_sweep_makes_one_call_and_no_more(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         shop.world.cast.claim()
         await shop.settle()
-        market = shop.world.market
-        before = market.performed("GetOrderList")
+        before = shop.asked(Ask.ORDERS)
         shop.clock.advance(timedelta(minutes=6))
         await shop.bridge.once(SweepKind.QUICK)
-        assert market.performed("GetOrderList") == before + 1
+        assert shop.asked(Ask.ORDERS) == before + 1
         shop.clock.advance(timedelta(minutes=2))
         await shop.bridge.once(SweepKind.QUICK)
-        assert market.performed("GetOrderList") == before + 1
+        assert shop.asked(Ask.ORDERS) == before + 1
 
 
 async def test_orders_that_are_not_given_stop_nothing(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         await shop.settle()
-        shop.world.market.faults.always(InternalError(), "GetOrderList")
+        shop.keeps_failing(InternalError(), Ask.ORDERS)
         question = shop.world.cast.offer_question()
         await shop.settle()
         assert len(await shop.thread(question)) == 1

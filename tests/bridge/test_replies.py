@@ -7,7 +7,10 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 from pathlib import Path
 
+import pytest
+
 from mailbridge.sandbox.agent import Client
+from mailbridge.sandbox.books import BookedFile
 from mailbridge.sandbox.mailserver import Provider
 from tests.shop import code_in, open_shop
 
@@ -22,17 +25,10 @@ async def test_a_reply_reaches_the_customer_and_the_thread_says_so(tmp_path: Pat
         written = await shop.world.agent().reply(await shop.first(discussion), ANSWER)
         await shop.settle()
 
-        # The relay got the words and nothing else, in a mail of our own.
-        (mail,) = shop.world.relay.accepted
-        assert mail.text == ANSWER
-        assert mail.sender == shop.world.address
-        assert mail.message["From"] == f"Maison Brindille <{shop.world.address}>"
-        assert mail.message["Message-ID"] != written.message_id
-        assert mail.discussion_id == discussion.id
-        for name in ("In-Reply-To", "References", "User-Agent", "Reply-To", "Cc"):
-            assert mail.message[name] is None
-        short = str((await shop.first(discussion)).message["Subject"])[-10:-1]
-        assert short.encode() not in mail.data
+        # The marketplace got the words and nothing else.
+        (taken,) = shop.world.taken
+        assert taken.text == ANSWER
+        assert taken.discussion_id == discussion.id
         # The marketplace's own books have it once, and so have ours.
         assert discussion.seller_texts == [ANSWER]
         assert await shop.states(discussion) == {
@@ -49,6 +45,24 @@ async def test_a_reply_reaches_the_customer_and_the_thread_says_so(tmp_path: Pat
         # The delivered copy is dealt with; the customer's mail is the agent's to mark.
         (copy,) = [m for m in await shop.inbox() if m.message["Message-ID"] == written.message_id]
         assert copy.seen
+
+
+@pytest.mark.relay
+async def test_a_reply_by_relay_is_a_mail_of_our_own(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = shop.world.cast.claim()
+        await shop.settle()
+        written = await shop.world.agent().reply(await shop.first(discussion), ANSWER)
+        await shop.settle()
+
+        (mail,) = shop.world.relay.accepted
+        assert mail.sender == shop.world.address
+        assert mail.message["From"] == f"Maison Brindille <{shop.world.address}>"
+        assert mail.message["Message-ID"] != written.message_id
+        for name in ("In-Reply-To", "References", "User-Agent", "Reply-To", "Cc"):
+            assert mail.message[name] is None
+        short = str((await shop.first(discussion)).message["Subject"])[-10:-1]
+        assert short.encode() not in mail.data
 
 
 async def test_a_reply_is_not_filed_again_when_the_discussion_shows_it(tmp_path: Path) -> None:
@@ -111,12 +125,11 @@ async def test_files_travel_along(tmp_path: Path) -> None:
         )
         await shop.settle()
 
-        (mail,) = shop.world.relay.accepted
-        (part,) = mail.message.iter_attachments()
-        assert part.get_filename() == "facture.pdf"
-        assert part.get_content() == b"%PDF-1.7 facture"
+        (taken,) = shop.world.taken
+        assert taken.files == (BookedFile("facture.pdf", b"%PDF-1.7 facture"),)
 
 
+@pytest.mark.relay
 async def test_the_sender_registered_at_the_marketplace_is_used(tmp_path: Path) -> None:
     registered = "boutique@maison-brindille.example"
     provider = Provider(aliases={registered: "support@maison-brindille.example"})

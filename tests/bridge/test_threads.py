@@ -10,8 +10,9 @@ import pytest
 
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.domain.discussion import DiscussionKind
-from mailbridge.sandbox.faults import NilLists, Rewrite, UnknownValue
+from mailbridge.sandbox.faults import NilLists, UnknownValue
 from mailbridge.sandbox.orders import Person
+from tests.doors import CONTROLS, Ask
 from tests.shop import open_shop
 
 
@@ -276,8 +277,8 @@ async def test_a_mail_an_agent_deleted_is_never_filed_again(tmp_path: Path) -> N
 
 async def test_unknown_words_of_the_marketplace_are_filed(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
-        shop.world.market.faults.always(UnknownValue("Status"), "GetOrderClaimList")
-        shop.world.market.faults.always(UnknownValue("ClaimType"), "GetOrderClaimList")
+        for name in ("Status", "ClaimType", "status", "subTypologyCode", "graduation"):
+            shop.keeps_failing(UnknownValue(name), Ask.DISCUSSIONS)
         claim = shop.world.cast.claim(claim_type="TelepathyFailed")
         await shop.settle()
 
@@ -286,7 +287,7 @@ async def test_unknown_words_of_the_marketplace_are_filed(tmp_path: Path) -> Non
 
 async def test_a_discussion_without_messages_is_filed_when_it_has_one(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
-        shop.world.market.faults.once(NilLists(), "GetOrderQuestionList")
+        shop.fails(NilLists(), Ask.QUESTION)
         question = shop.world.cast.order_question()
         await shop.settle(1)
         await shop.settle()
@@ -347,7 +348,7 @@ async def test_a_name_of_any_kind_is_safe(tmp_path: Path, what: str) -> None:
 async def test_control_characters_in_an_answer_of_the_service(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         question = shop.world.cast.order_question(text="AVANT MILIEU APRES")
-        shop.world.market.faults.always(Rewrite(b" MILIEU ", b"&#13;&#133;&#8238;"))
+        shop.keeps_failing(CONTROLS[shop.world.door])
         await shop.settle()
 
         (mail,) = await shop.thread(question)

@@ -12,7 +12,6 @@ from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.mailserver import Provider
 from mailbridge.sandbox.orders import BookedOrder
 from mailbridge.sandbox.smtp import DropAfterDot
-from mailbridge.sandbox.world import Door
 from tests.shop import Shop, code_in, open_shop
 
 SUPPORT = "support@maison-brindille.example"
@@ -136,8 +135,9 @@ async def test_an_open_discussion_about_the_order_is_where_it_goes(tmp_path: Pat
         assert NEWS in plain(receipt)
 
 
+@pytest.mark.relay
 async def test_words_that_land_in_another_thread_are_told_in_both(tmp_path: Path) -> None:
-    async with open_shop(tmp_path, marketplace=Door.CDISCOUNT) as shop:
+    async with open_shop(tmp_path) as shop:
         claim = shop.world.cast.claim()
         await shop.settle()
         await shop.world.agent().reply(await shop.first(claim), "C'est réglé.\n!clos")
@@ -154,8 +154,9 @@ async def test_words_that_land_in_another_thread_are_told_in_both(tmp_path: Path
         assert any("s'ajoute à cette discussion" in words and NEWS in words for words in told)
 
 
+@pytest.mark.relay
 async def test_an_order_shipped_long_ago_is_refused_with_the_reason(tmp_path: Path) -> None:
-    async with open_shop(tmp_path, marketplace=Door.CDISCOUNT) as shop:
+    async with open_shop(tmp_path) as shop:
         await shop.settle()
         order = shop.world.cast.order(shipped_days_ago=40)
         await write(shop, order)
@@ -167,10 +168,11 @@ async def test_an_order_shipped_long_ago_is_refused_with_the_reason(tmp_path: Pa
         assert "plus de quatre semaines" in plain(notice)
 
 
+@pytest.mark.api
 async def test_where_answers_are_messages_the_marketplace_names_the_discussion(
     tmp_path: Path,
 ) -> None:
-    async with open_shop(tmp_path, marketplace=Door.OCTOPIA) as shop:
+    async with open_shop(tmp_path) as shop:
         await shop.settle()
         order = shop.world.cast.order()
         await shop.world.agent().write([address(order)], "Retard de livraison", NEWS)

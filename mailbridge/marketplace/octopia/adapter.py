@@ -248,6 +248,8 @@ class OctopiaMarketplace:
             done = await self._set_open(ident, False)
         except ProblemError as error:
             answer = _why_not_closed(error, whole)
+            if answer is None:
+                raise
             log.info("close_refused", discussion=ident, answer=str(answer), words=str(error))
             return answer
         return CloseAnswer.CLOSED if done else CloseAnswer.UNKNOWN
@@ -274,8 +276,8 @@ class OctopiaMarketplace:
         return True
 
 
-def _why_not_closed(error: ProblemError, whole: models.Discussion) -> CloseAnswer:
-    """By the refusal's words, else by who wrote last."""
+def _why_not_closed(error: ProblemError, whole: models.Discussion) -> CloseAnswer | None:
+    """By the refusal's words, else by who wrote last; None: only the words can tell a person."""
     if error.status in (404, 410):
         return CloseAnswer.NOT_FOUND
     if _ALREADY.search(error.words):
@@ -288,7 +290,7 @@ def _why_not_closed(error: ProblemError, whole: models.Discussion) -> CloseAnswe
         last = max(whole.messages, key=lambda one: one.created_at.at)
         if mapping.author_kind(last.sender, whole) is not AuthorKind.SELLER:
             return CloseAnswer.LAST_ANSWER_NOT_OURS
-    return CloseAnswer.UNKNOWN
+    return None
 
 
 def _told(found: Listing) -> Listing:

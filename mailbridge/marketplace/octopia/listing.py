@@ -192,7 +192,8 @@ class Discussions:
     async def _unnamed(self, whole: models.Discussion) -> dict[str, Sequence[str]]:
         """The names of the files of messages that do not say whether they have any.
 
-        Asked once for each message, and not for the seller's own.
+        Asked once for each message, and not for the seller's own. Where nobody answers now there
+        may be one: a file without a name. The words don't wait for it.
         """
         found: dict[str, Sequence[str]] = {}
         for message in whole.messages:
@@ -209,6 +210,10 @@ class Discussions:
                 except (RefusedError, ContractError) as error:
                     log.warning("attachments_unread", message=message.message_id, error=str(error))
                     files = []
+                except TransientError as error:
+                    log.warning("attachments_unread", message=message.message_id, error=str(error))
+                    found[message.message_id] = ("",)
+                    continue
                 names = tuple(mapping.file_name(f.attachment_name, f.file_format) for f in files)
                 _remember(self._files, message.message_id, names)
             found[message.message_id] = names

@@ -74,7 +74,7 @@ class SentMessage:
 
     discussion_id: int
     text: str
-    files: int
+    files: tuple[BookedFile, ...]
 
 
 class DiscussionCalls:
@@ -174,7 +174,7 @@ class DiscussionCalls:
         if discussion.closed and not self._rules.closed_takes_messages:
             raise Problem(409, "Conflict", "The discussion is closed.")
         made = self._books.seller_writes(discussion, text, files=files, to=to)
-        self._sent.append(SentMessage(discussion.id, text, len(files)))
+        self._sent.append(SentMessage(discussion.id, text, tuple(files)))
         discussion.name_messages()
         return self._made("messageId", made.ident)
 
@@ -206,7 +206,7 @@ class DiscussionCalls:
         )
         made.channel, made.topic = channel, code
         self._books.seller_writes(made, text, files=files, to=to)
-        self._sent.append(SentMessage(made.id, text, len(files)))
+        self._sent.append(SentMessage(made.id, text, tuple(files)))
         return self._made("discussionId", made.object_id)
 
     def change(self, asked: Asked) -> Answer:

@@ -256,7 +256,6 @@ async def test_nobody_but_those_named_is_written_to(api: ScriptedApi) -> None:
         (problem(409, "Already closed"), "already"),
         (problem(404, "Not Found"), "unknown id"),
         (problem(409, "Conflict"), "last"),  # by who wrote last
-        (problem(400, "Bad Request"), "nobody knows"),
     ],
 )
 async def test_a_refused_close_says_why(api: ScriptedApi, answer: Reply, expected: str) -> None:
@@ -268,9 +267,15 @@ async def test_a_refused_close_says_why(api: ScriptedApi, answer: Reply, expecte
             "cancel": CloseAnswer.CANCEL_PENDING,
             "already": CloseAnswer.ALREADY_CLOSED,
             "unknown id": CloseAnswer.NOT_FOUND,
-            "nobody knows": CloseAnswer.UNKNOWN,
         }[expected]
     }
+
+
+async def test_a_close_refused_in_words_nobody_knows_keeps_them(api: ScriptedApi) -> None:
+    api.shows(talk(said("?")))
+    api.on("PATCH", f"/discussions/{IDENT}", problem(400, "Vendeur désactivé"))
+    with pytest.raises(RefusedError, match="Vendeur désactivé"):
+        await api.marketplace().close([IDENT])
 
 
 async def test_a_change_without_effect_is_not_called_done(api: ScriptedApi) -> None:

@@ -1,0 +1,32 @@
+"""Every scenario in this folder runs through both of the marketplace's doors.
+
+A scenario marked `relay` is about answers by relay mail and runs through the older door only; one
+marked `api` is about what only messages by API have; one marked `once` has nothing to do with the
+marketplace and runs through the newer door only, to save the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mailbridge.sandbox.world import Door
+from tests.doors import through
+
+_MARKS = {"relay": Door.CDISCOUNT, "api": Door.OCTOPIA, "once": Door.OCTOPIA}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One scenario becomes two."""
+    marks = [mark.name for mark in metafunc.definition.iter_markers() if mark.name in _MARKS]
+    # Octopia first: that is where most sellers are.
+    doors = [_MARKS[name] for name in marks] or [Door.OCTOPIA, Door.CDISCOUNT]
+    metafunc.parametrize("door", doors, indirect=True, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    """The door of this run."""
+    with through(request.param):
+        yield request.param
