@@ -25,6 +25,10 @@ from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.faults import Fault
 from mailbridge.sandbox.world import Door, World
 from tests.doors import Ask, Handover, door, operations
+from tests.octopia import ContractWatch
+
+_LOOKED_AT = 2
+"""How many calls of each REST operation a scenario holds against the contract."""
 
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 
@@ -274,10 +278,13 @@ async def open_shop(
     world.setdefault("marketplace", door())
     clock = world.pop("clock", None) or HandClock(NOON)
     rng = world.pop("rng", None) or Random(7)
-    async with World(clock=clock, rng=rng, **world) as place:
+    place = World(clock=clock, rng=rng, **world)
+    watch = ContractWatch(place.octopia, each=_LOOKED_AT)
+    async with place:
         shop = Shop(place, clock, configuration(place, home, top, **(config or {})))
         await shop.start()
         try:
             yield shop
         finally:
             await shop.stop()
+    assert watch.faults == []

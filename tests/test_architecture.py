@@ -156,6 +156,44 @@ def test_adapters_of_a_marketplace_are_known_to_the_composing_rooms_only(adapter
     assert knowing == {"mailbridge.adapters"}
 
 
+NAMES_OF_MARKETPLACES = re.compile(r"cdiscount|octopia|soap\b", re.IGNORECASE)
+
+
+def words_of(tree: ast.AST) -> set[str]:
+    """Every name and text in the code; what a docstring says is only said."""
+    said = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in said:
+                found.add(text)
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.keyword(arg=str(name)) | ast.ClassDef(name=name) | ast.alias(name=name):
+                found.add(name)
+            case _:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("room", ["bridge", "domain", "journal"])
+def test_flows_name_no_marketplace(room: str) -> None:
+    """What differs between marketplaces is a capability of the port, never an `if`."""
+    named = {
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in sorted((ROOT / "mailbridge" / room).rglob("*.py"))
+        for word in words_of(ast.parse(path.read_text(encoding="utf-8")))
+        if NAMES_OF_MARKETPLACES.search(word)
+    }
+    assert named == set()
+
+
 def test_flows_see_ports_and_never_a_connection() -> None:
     connections = ("mailbridge.mail.imap", "mailbridge.mail.smtp")
     wrong = [

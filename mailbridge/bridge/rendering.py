@@ -252,7 +252,7 @@ class Renderer:
             relay_confirmed_at=discussion.relay_confirmed_at,
             claim_type=discussion.claim_type,
             topic=discussion.topic,
-            escalation=discussion.escalation,
+            escalation=discussion.escalation or "",
             sales_channel=discussion.sales_channel,
             twin=twin.short if twin else None,
         )

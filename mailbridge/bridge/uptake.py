@@ -105,7 +105,8 @@ class Uptake:
 
     async def _escalate(self, tx: Transaction, row: DiscussionRow, level: str) -> None:
         """The marketplace takes the case further: said in the thread, for it shortens the time."""
-        if level and level != row.escalation and await tx.discussions.messages(row.id):
+        told = row.escalation is not None and bool(await tx.discussions.messages(row.id))
+        if level and level != row.escalation and told:
             news = Notice(NoticeKind.NEWS, done=(Done(DoneKind.ESCALATED, {"level": level}),))
             await queue_notice(self._ctx, tx, row, news, key=f"escalated:{level}")
 

@@ -175,7 +175,8 @@ class Notice:
     @property
     def unread(self) -> bool:
         """Whether it asks for a person's eye."""
-        return self.kind in _ASKING
+        escalated = any(done.kind is DoneKind.ESCALATED for done in self.done)
+        return escalated or self.kind in _ASKING
 
     def to_json(self) -> str:
         """For the journal; `from_json` gives an equal value back."""

@@ -105,7 +105,8 @@ class DiscussionRow(Base):
     product_reference: Mapped[str | None]
     claim_type: Mapped[str | None]
     topic: Mapped[str] = mapped_column(default="")
-    escalation: Mapped[str] = mapped_column(default="")
+    escalation: Mapped[str | None]
+    """The marketplace's word; null until it was read once: what it is then is no news."""
     sales_channel: Mapped[str] = mapped_column(default="")
     relay_address: Mapped[str | None]
     relay_confirmed_at: Mapped[datetime | None]

@@ -83,7 +83,7 @@ async def test_a_mail_that_cannot_be_read_is_held_in_its_thread_and_the_rest_goe
         assert two.seller_texts == [ANSWER]
         told = [m for m in await shop.notices() if not m.seen]
         assert [str(m.message["X-Mailbridge-Notice-Kind"]) for m in told] == [kind]
-        assert told[0].message["X-Mailbridge-Discussion"] == str(one.id)
+        assert told[0].message["X-Mailbridge-Discussion"] == shop.ident(one)
         # A proper reply to the notice is all it takes.
         await shop.world.agent().reply(told[0], "Bonjour, c'est réparé.")
         await shop.settle()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mailbridge.config.models import Cdiscount
+from mailbridge.config.secret import Inline, Secret
 from mailbridge.daemon import bridges, classify
 from mailbridge.ops.supervisor import PartStatus, Supervisor
 from tests.shop import Shop, open_shop
@@ -20,11 +20,8 @@ async def running(shop: Shop) -> AsyncIterator[Supervisor]:
     """The shop's account and a second one whose mailbox password is wrong, both at work."""
     await shop.stop()
     first = shop.config.accounts["brindille"]
-    market = first.marketplace
-    assert isinstance(market, Cdiscount)
-    broken = first.model_copy(
-        update={"imap": first.imap.model_copy(update={"password": market.password})}
-    )
+    wrong = Secret(Inline("surely not this one"))
+    broken = first.model_copy(update={"imap": first.imap.model_copy(update={"password": wrong})})
     accounts = {"broken": broken, "brindille": first}
     config = shop.config.model_copy(update={"accounts": accounts})
     async with bridges(config, clock=shop.clock) as built:

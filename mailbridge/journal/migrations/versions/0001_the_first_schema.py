@@ -150,7 +150,7 @@ def upgrade() -> None:
         sa.Column("product_reference", sa.Text(), nullable=True),
         sa.Column("claim_type", sa.Text(), nullable=True),
         sa.Column("topic", sa.Text(), nullable=False),
-        sa.Column("escalation", sa.Text(), nullable=False),
+        sa.Column("escalation", sa.Text(), nullable=True),
         sa.Column("sales_channel", sa.Text(), nullable=False),
         sa.Column("relay_address", sa.Text(), nullable=True),
         sa.Column("relay_confirmed_at", sa.DateTime(timezone=True), nullable=True),
