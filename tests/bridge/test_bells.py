@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.sandbox.smtp import Reply
-from mailbridge.sandbox.smtp import Stage as At
 from tests.doors import Ask
 from tests.shop import open_shop
 
@@ -73,8 +71,8 @@ async def test_nothing_is_due_while_the_account_is_paused(tmp_path: Path) -> Non
     async with open_shop(tmp_path) as shop:
         discussion = shop.world.cast.claim()
         await shop.settle()
-        await shop.world.agent().reply(await shop.first(discussion), "Bonjour.\n!clos")
-        shop.world.mail.submission.faults.once(Reply(At.MAIL, "451 4.3.0 later"))
+        await shop.world.agent().reply(await shop.first(discussion), "Bonjour, c'est parti.\n!clos")
+        shop.handover.put_off()
         await shop.settle(1)
         assert await shop.bridge.dispatch.next_due() is not None
         await shop.operations.pause("brindille")
