@@ -75,7 +75,8 @@ class Ask(StrEnum):
     GESTURE = "gesture"
     MONEY = "money"
     """Any call that moves money."""
-    ANYTHING = "anything"
+    ABOUT_MONEY = "about money"
+    """Those, and what is read before and after them."""
 
 
 _OPERATIONS: Mapping[Door, Mapping[Ask, tuple[str, ...]]] = {
@@ -88,6 +89,7 @@ _OPERATIONS: Mapping[Door, Mapping[Ask, tuple[str, ...]]] = {
         Ask.CLOSE: ("CloseDiscussionList",),
         Ask.GESTURE: ("CreateRefundVoucher",),
         Ask.MONEY: ("CreateRefundVoucher", "ValidateOrderList"),
+        Ask.ABOUT_MONEY: ("CreateRefundVoucher", "ValidateOrderList", "GetOrderList"),
     },
     Door.OCTOPIA: {
         Ask.CLAIMS: ("listDiscussions",),
@@ -98,13 +100,23 @@ _OPERATIONS: Mapping[Door, Mapping[Ask, tuple[str, ...]]] = {
         Ask.CLOSE: ("changeDiscussion",),
         Ask.GESTURE: ("requestGesture",),
         Ask.MONEY: ("requestGesture", "requestCancellation", "requestPartialCancellation"),
+        Ask.ABOUT_MONEY: (
+            "requestGesture",
+            "requestCancellation",
+            "requestPartialCancellation",
+            "getOrder",
+            "getGestureAmount",
+            "listCancellationReasons",
+            "listCancellations",
+            "listGestures",
+        ),
     },
 }
 
 
 def operations(which: Door, ask: Ask) -> tuple[str, ...]:
-    """The operations that answer it, as the door's API calls them; none for anything."""
-    return _OPERATIONS[which].get(ask, ())
+    """The operations that answer it, as the door's API calls them."""
+    return _OPERATIONS[which][ask]
 
 
 _CLOSED = b">DiscussionClosed</OperationStatus>"

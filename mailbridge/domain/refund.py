@@ -201,6 +201,10 @@ _BACK: Mapping[MovementKind, frozenset[LineStage]] = {
 }
 
 
+_NOT_TOLD = dict.fromkeys(_BACK, ("",))
+"""A request may not say whether it is a refund or a cancellation; a gesture always does."""
+
+
 def evidence(sought: Sought, before: Order, now: Order) -> Evidence:
     """Whether `now` shows what `before`, read just before the call, did not.
 
@@ -272,7 +276,7 @@ def _requests(sought: Sought, before: Order, now: Order) -> Sequence[MoneyReques
         r
         for r in now.requests
         if r.id not in old
-        and r.kind == sought.kind
+        and r.kind in {sought.kind, *_NOT_TOLD.get(sought.kind, ())}
         and (
             r.amount == sought.amount
             if sought.kind is MovementKind.GESTURE

@@ -1,7 +1,8 @@
 """Every scenario in this folder runs through both of the marketplace's doors.
 
-A scenario marked `relay` is about answers by relay mail and runs through the older door only; one
-marked `api` is about what only messages by API have; one marked `once` has nothing to do with the
+A scenario marked `relay` is about answers by relay mail and runs through the older door only, as
+does one marked `soap`, about what only that door tells; one marked `api` is about what only the
+newer one has; one marked `once` has nothing to do with the
 marketplace and runs through the newer door only, to save the time.
 """
 
@@ -14,7 +15,12 @@ import pytest
 from mailbridge.sandbox.world import Door
 from tests.doors import through
 
-_MARKS = {"relay": Door.CDISCOUNT, "api": Door.OCTOPIA, "once": Door.OCTOPIA}
+_MARKS = {
+    "relay": Door.CDISCOUNT,
+    "soap": Door.CDISCOUNT,
+    "api": Door.OCTOPIA,
+    "once": Door.OCTOPIA,
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

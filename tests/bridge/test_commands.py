@@ -83,6 +83,25 @@ async def test_reopen_undoes_a_close_that_is_not_done(tmp_path: Path) -> None:
         assert "Fermeture annulée" in "".join(m.text for m in await shop.notices())
 
 
+@pytest.mark.api
+async def test_reopen_where_the_marketplace_can(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = await claim(shop)
+        agent = shop.world.agent()
+        await agent.reply(await shop.first(discussion), f"{ANSWER}\n!clos")
+        await shop.settle()
+        assert discussion.closed
+        (mail,) = await shop.thread(discussion, "Clos")
+        await agent.reply(mail, "!rouvrir")
+        await shop.settle()
+
+        assert not discussion.closed
+        assert len(await shop.thread(discussion)) == 1
+        assert await shop.inbox("Clos") == []
+        assert "rouverte" in (await shop.notices())[-1].text
+
+
+@pytest.mark.soap
 async def test_reopen_where_the_marketplace_cannot(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)

@@ -126,7 +126,7 @@ async def test_one_of_several_lines_before_shipment_is_cancelled(tmp_path: Path)
         assert shop.sent == [WORDS]
 
 
-@pytest.mark.relay
+@pytest.mark.soap
 async def test_one_of_several_lines_before_shipment_is_impossible(tmp_path: Path) -> None:
     async with till(tmp_path) as shop:
         discussion, order = await unshipped(shop, lines=2)

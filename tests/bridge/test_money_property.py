@@ -156,7 +156,7 @@ class Script:
 
     async def fault(self) -> None:
         fault = self.rng.choice(FAULTS)
-        self.shop.fails(fault, self.rng.choice((Ask.MONEY, Ask.MONEY, Ask.MONEY, Ask.ANYTHING)))
+        self.shop.fails(fault, self.rng.choice((Ask.MONEY, Ask.MONEY, Ask.MONEY, Ask.ABOUT_MONEY)))
 
     async def work(self) -> None:
         await self.shop.bridge.money.run()

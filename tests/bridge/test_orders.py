@@ -6,6 +6,8 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.domain.discussion import DiscussionKind
 from mailbridge.sandbox.books import BookedDiscussion
@@ -26,6 +28,7 @@ def order_of(shop: Shop, discussion: BookedDiscussion) -> BookedOrder:
     return order
 
 
+@pytest.mark.soap  # the other door's orders say nothing of claims
 async def test_a_claim_that_no_list_shows_is_found_by_its_order(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         await shop.settle()
@@ -39,6 +42,7 @@ async def test_a_claim_that_no_list_shows_is_found_by_its_order(tmp_path: Path) 
         assert len(await shop.thread(claim)) == 1
 
 
+@pytest.mark.soap  # the other door's orders say nothing of claims
 async def test_a_claim_that_shows_itself_late_is_sought_again(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         await shop.settle()
@@ -153,6 +157,7 @@ async def test_an_order_of_a_closed_discussion_is_left_alone(tmp_path: Path) -> 
         assert await shop.notices() == [] == await shop.notices("Clos")
 
 
+@pytest.mark.soap  # the other door's lists of orders say nothing of gestures
 async def test_money_given_back_elsewhere_is_shown(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         claim = shop.world.cast.claim()

@@ -31,7 +31,7 @@ async def test_a_discussion_that_cannot_be_read_stops_no_other(tmp_path: Path) -
         assert len(await shop.thread(bad)) == 1
 
 
-@pytest.mark.relay  # the other door has one list
+@pytest.mark.soap  # the other door has one list
 async def test_a_list_the_account_may_not_read_stops_no_other(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         claim, question = shop.world.cast.claim(), shop.world.cast.order_question()

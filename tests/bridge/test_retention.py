@@ -83,5 +83,5 @@ async def test_what_is_said_in_a_forgotten_discussion_is_forgotten_in_its_turn(
             await shop.later(days=days)
             await shop.bridge.keep_house()
             async with shop.bridge.ctx.read() as tx:
-                texts = [m.text for m in await tx.discussions.messages(str(claim.id))]
+                texts = [m.text for m in await tx.discussions.messages(shop.ident(claim))]
             assert any("Zyxwvut" in text for text in texts) is kept

@@ -17,6 +17,7 @@ import pytest
 from mailbridge.config.models import ReplyMode
 from mailbridge.sandbox.clock import HandClock, wall_clock
 from mailbridge.sandbox.mailserver import Provider
+from mailbridge.sandbox.world import Door
 from tests.mailhost import a_domain, on_dovecot
 from tests.shop import Shop, code_in, open_shop
 
@@ -85,13 +86,13 @@ async def test_threads_filed_with_an_alias_go_on_after_it_was_given_up(
         new = shop.world.cast.order_question()
         await shop.settle()
         for discussion in (old, new):
-            await shop.world.agent().reply(await shop.first(discussion), f"À {discussion.id}.")
+            await shop.world.agent().reply(await shop.first(discussion), f"Réponse à {discussion.id}.")
         await shop.settle()
 
         assert parseaddr(str((await shop.first(old)).message["Reply-To"]))[1] == alias
         assert parseaddr(str((await shop.first(new)).message["Reply-To"]))[1] != alias
-        assert old.seller_texts == [f"À {old.id}."]
-        assert new.seller_texts == [f"À {new.id}."]
+        assert old.seller_texts == [f"Réponse à {old.id}."]
+        assert new.seller_texts == [f"Réponse à {new.id}."]
 
 
 async def test_a_persons_own_mail_to_the_alias_is_left_alone(shop_with: Open, domain: str) -> None:
@@ -118,8 +119,9 @@ async def test_a_sent_copy_with_return_path_and_one_authenticated_hop(shop_with:
 
         assert shop.sent == [ANSWER]
         assert discussion.closed
-        # Our own mail to the customer lies in Sent, too, and is known as ours.
-        assert len(await shop.inbox("Sent")) == 2
+        # Our own mail to the customer, if it was one, lies in Sent, too, and is known as ours.
+        by_mail = shop.world.door is Door.CDISCOUNT
+        assert len(await shop.inbox("Sent")) == (2 if by_mail else 1)
         assert (await shop.states(discussion))["replies"] == ["settled"]
 
 

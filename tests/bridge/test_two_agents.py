@@ -66,7 +66,7 @@ async def test_an_answer_to_a_colleagues_answer_is_fine(tmp_path: Path) -> None:
         discussion = shop.world.cast.claim()
         await shop.settle()
         agent = shop.world.agent()
-        written = await agent.reply(await shop.first(discussion), "Un instant.", edit=by(PAUL))
+        written = await agent.reply(await shop.first(discussion), "Un instant, merci.", edit=by(PAUL))
         await shop.later(minutes=3)
         (copy,) = [m for m in await shop.inbox() if m.message["Message-ID"] == written.message_id]
 
@@ -78,7 +78,7 @@ async def test_an_answer_to_a_colleagues_answer_is_fine(tmp_path: Path) -> None:
         await agent.reply(copy, "Nous avons trouvé : il est à Lyon.", edit=in_thread)
         await shop.settle()
 
-        assert shop.sent == ["Un instant.", "Nous avons trouvé : il est à Lyon."]
+        assert shop.sent == ["Un instant, merci.", "Nous avons trouvé : il est à Lyon."]
 
 
 async def test_an_answer_to_the_receipt_is_fine(tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ async def test_an_answer_to_the_receipt_is_fine(tmp_path: Path) -> None:
         discussion = shop.world.cast.claim()
         await shop.settle()
         agent = shop.world.agent()
-        await agent.reply(await shop.first(discussion), "Un instant.", edit=by(PAUL))
+        await agent.reply(await shop.first(discussion), "Un instant, merci.", edit=by(PAUL))
         await shop.settle()
         await agent.reply(await shop.notice("receipt"), "Il est à Lyon.", edit=by(LEA))
         await shop.settle()
 
-        assert shop.sent == ["Un instant.", "Il est à Lyon."]
+        assert shop.sent == ["Un instant, merci.", "Il est à Lyon."]
 
 
 async def test_a_newer_question_may_be_answered_by_anybody(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ async def test_a_newer_question_may_be_answered_by_anybody(tmp_path: Path) -> No
         discussion = shop.world.cast.claim()
         await shop.settle()
         agent = shop.world.agent()
-        await agent.reply(await shop.first(discussion), "Un instant.", edit=by(PAUL))
+        await agent.reply(await shop.first(discussion), "Un instant, merci.", edit=by(PAUL))
         await shop.later(minutes=5)
         shop.world.books.customer_writes(discussion, "Et le chargeur ?")
         await shop.later(minutes=5)
@@ -107,7 +107,7 @@ async def test_a_newer_question_may_be_answered_by_anybody(tmp_path: Path) -> No
         await agent.reply(newest, "Il est dans le carton.", edit=by(LEA))
         await shop.settle()
 
-        assert shop.sent == ["Un instant.", "Il est dans le carton."]
+        assert shop.sent == ["Un instant, merci.", "Il est dans le carton."]
 
 
 async def test_who_answered_an_earlier_question_is_not_named_for_the_newer_one(
@@ -118,7 +118,7 @@ async def test_who_answered_an_earlier_question_is_not_named_for_the_newer_one(
         discussion = shop.world.cast.claim()
         await shop.settle()
         agent = shop.world.agent()
-        await agent.reply(await shop.first(discussion), "Un instant.", edit=by(PAUL))
+        await agent.reply(await shop.first(discussion), "Un instant, merci.", edit=by(PAUL))
         await shop.later(minutes=5)
         shop.world.books.customer_writes(discussion, "Et le chargeur ?")
         await shop.later(minutes=5)
@@ -128,7 +128,7 @@ async def test_who_answered_an_earlier_question_is_not_named_for_the_newer_one(
         await agent.reply(newest, "Nous vous en envoyons un.", edit=by(ZOE))
         await shop.settle()
 
-        assert shop.sent == ["Un instant.", "Il est dans le carton."]
+        assert shop.sent == ["Un instant, merci.", "Il est dans le carton."]
         notice = await shop.notice("hold/colleague_answered")
         assert "Léa" in notice.text
         assert "Paul a" not in notice.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 
@@ -155,7 +156,7 @@ def request(
     id_: str,
     state: RequestState,
     *lines: str,
-    kind: MovementKind = MovementKind.REFUND,
+    kind: MovementKind | Literal[""] = MovementKind.REFUND,
     amount: str | None = None,
     words: str = "",
 ) -> MoneyRequest:
@@ -249,6 +250,9 @@ def test_a_gesture_is_proven_by_one_voucher_more_of_its_amount_and_motive(
         ([request("1", DONE, "c")], Evidence(Proof.NOT_SHOWN)),
         ([request("1", DONE, "a", "b", kind=MovementKind.CANCELLATION)],
          Evidence(Proof.NOT_SHOWN)),
+        # The service has one kind of request, and nothing told which it was.
+        ([request("1", DONE, "a", "b", kind="")], Evidence(Proof.SHOWN, frozenset("AB"))),
+        ([request("1", PENDING, "a", "b", kind="")], Evidence(Proof.PENDING)),
     ],
 )  # fmt: skip
 def test_requests_tell_what_lines_do_not_show_yet(

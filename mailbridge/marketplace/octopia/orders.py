@@ -194,10 +194,14 @@ def _state(word: str) -> RequestState:
 
 
 def _kind(lines: tuple[str, ...], about: Order) -> str:
-    """The API has one kind of request; before shipment we call it a cancellation."""
+    """The API has one kind of request; before shipment we call it a cancellation.
+
+    Empty where nothing tells: a line sent without a parcel's number may end as cancelled.
+    """
     stages = {line.stage for line in about.lines if not lines or line.id in lines}
-    shipped = stages & {LineStage.SHIPPED, LineStage.REFUNDED}
-    return MovementKind.REFUND if shipped else MovementKind.CANCELLATION
+    if stages & {LineStage.SHIPPED, LineStage.REFUNDED}:
+        return MovementKind.REFUND
+    return "" if stages <= {LineStage.CANCELLED} else MovementKind.CANCELLATION
 
 
 def gestures(told: Sequence[models.GestureRequest], about: Order) -> tuple[MoneyRequest, ...]:
