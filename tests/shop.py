@@ -21,8 +21,10 @@ from mailbridge.config.models import Config
 from mailbridge.daemon import KEY_FILE, bridges
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
+from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import HandClock
 from mailbridge.sandbox.faults import Fault
+from mailbridge.sandbox.octopia import OctopiaSimulator
 from mailbridge.sandbox.world import Door, World
 from tests.doors import Ask, Handover, door, operations
 from tests.octopia import ContractWatch
@@ -108,13 +110,20 @@ class Shop:
         self.clock = clock
         self.config = config
         self.bridge: AccountBridge
-        self.service = world.market if world.door is Door.CDISCOUNT else world.octopia
-        """The simulator that mailbridge talks to."""
-        self.handover = Handover(world, self.service.faults)
         self._swept = False
         self._daemon = AsyncExitStack()
 
     # --- the marketplace ------------------------------------------------------------------------
+
+    @property
+    def service(self) -> CdiscountSimulator | OctopiaSimulator:
+        """The simulator that mailbridge talks to."""
+        return self.world.market if self.world.door is Door.CDISCOUNT else self.world.octopia
+
+    @property
+    def handover(self) -> Handover:
+        """What becomes of answers on their way."""
+        return Handover(self.world, self.service.faults)
 
     def fails(self, fault: Fault, ask: Ask, *, times: int = 1) -> None:
         """The next calls that ask for this go wrong."""

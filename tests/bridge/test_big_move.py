@@ -21,6 +21,8 @@ LAG = timedelta(minutes=57)
 _REFERENCE = re.compile(rb"^X-Mailbridge-Reference: (\d+)\r?$", re.MULTILINE)
 _MESSAGE = re.compile(rb"^X-Mailbridge-Message: ", re.MULTILINE)
 
+pytestmark = pytest.mark.soap  # where the move begins
+
 
 async def filed(shop: Shop) -> list[tuple[str, SeenMail]]:
     """Every mail that shows a message, with its discussion's number. Not parsed: they are many."""

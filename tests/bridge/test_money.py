@@ -158,10 +158,11 @@ async def test_a_gesture_below_the_limit_needs_no_code(tmp_path: Path) -> None:
         await shop.notice("confirm")
 
 
+@pytest.mark.api
 async def test_a_gesture_stays_on_the_card_where_no_list_of_orders_tells_it(
     tmp_path: Path,
 ) -> None:
-    async with till(tmp_path, money={"confirm_above": 20}, marketplace=Door.OCTOPIA) as shop:
+    async with till(tmp_path, money={"confirm_above": 20}) as shop:
         discussion, _ = await shipped(shop)
         await ask(shop, discussion, f"!geste 12,50 € retard\n\n{WORDS}")
         await shop.later(hours=1)

@@ -25,6 +25,8 @@ ANSWER = "Bonjour, votre colis arrive demain."
 MONEY = {"money": {**LIMITS, "confirm_above": 500}}
 WORDS = "Bonjour, votre remboursement est en route."
 
+pytestmark = pytest.mark.soap  # where the move begins
+
 
 async def everything(shop: Shop) -> Counter[str]:
     """Every mail of ours, wherever it lies."""

@@ -86,7 +86,9 @@ async def test_threads_filed_with_an_alias_go_on_after_it_was_given_up(
         new = shop.world.cast.order_question()
         await shop.settle()
         for discussion in (old, new):
-            await shop.world.agent().reply(await shop.first(discussion), f"Réponse à {discussion.id}.")
+            await shop.world.agent().reply(
+                await shop.first(discussion), f"Réponse à {discussion.id}."
+            )
         await shop.settle()
 
         assert parseaddr(str((await shop.first(old)).message["Reply-To"]))[1] == alias

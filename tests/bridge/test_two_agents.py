@@ -66,7 +66,9 @@ async def test_an_answer_to_a_colleagues_answer_is_fine(tmp_path: Path) -> None:
         discussion = shop.world.cast.claim()
         await shop.settle()
         agent = shop.world.agent()
-        written = await agent.reply(await shop.first(discussion), "Un instant, merci.", edit=by(PAUL))
+        written = await agent.reply(
+            await shop.first(discussion), "Un instant, merci.", edit=by(PAUL)
+        )
         await shop.later(minutes=3)
         (copy,) = [m for m in await shop.inbox() if m.message["Message-ID"] == written.message_id]
 
