@@ -2,12 +2,13 @@
 
 A scenario marked `relay` is about answers by relay mail and runs through the older door only, as
 does one marked `soap`, about what only that door tells; one marked `api` is about what only the
-newer one has; one marked `once` has nothing to do with the
-marketplace and runs through the newer door only, to save the time.
+newer one has; one marked `once` has little to do with the marketplace and runs through the newer
+door only, to save the time, unless MAILBRIDGE_EVERY_DOOR is set.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,8 @@ _MARKS = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One scenario becomes two."""
     marks = [mark.name for mark in metafunc.definition.iter_markers() if mark.name in _MARKS]
+    if os.environ.get("MAILBRIDGE_EVERY_DOOR"):
+        marks = [name for name in marks if name != "once"]
     # Octopia first: that is where most sellers are.
     doors = [_MARKS[name] for name in marks] or [Door.OCTOPIA, Door.CDISCOUNT]
     metafunc.parametrize("door", doors, indirect=True, ids=str)

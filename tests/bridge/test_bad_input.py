@@ -51,6 +51,7 @@ def unknown_encoding(data: bytes) -> bytes:
     return data.replace(b"Content-Transfer-Encoding: 7bit", b"Content-Transfer-Encoding: x-zip")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("broken", "kind"),
     [

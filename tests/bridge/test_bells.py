@@ -38,7 +38,7 @@ async def test_what_is_not_committed_wakes_nobody_again(tmp_path: Path) -> None:
         assert not ctx.bells.filing.is_set()
 
 
-@pytest.mark.once
+@pytest.mark.api  # the calls of its sweeps are counted
 async def test_a_sweep_that_is_asked_for_does_not_wait_for_its_turn(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         ctx = shop.bridge.ctx

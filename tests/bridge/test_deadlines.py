@@ -11,6 +11,8 @@ from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
 from tests.shop import Shop, open_shop
 
+pytestmark = pytest.mark.once
+
 FLAG = "\\Flagged"
 
 

@@ -264,6 +264,7 @@ async def test_a_near_duplicate_is_asked_about(tmp_path: Path) -> None:
         assert len(shop.sent) == 2
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

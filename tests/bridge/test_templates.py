@@ -14,6 +14,8 @@ from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.orders import BookedOrder
 from tests.shop import Shop, code_in, open_shop
 
+pytestmark = pytest.mark.once
+
 NBSP = "\u00a0"
 ADDRESS = "support@maison-brindille.example"
 

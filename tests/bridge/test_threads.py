@@ -317,6 +317,7 @@ NAMES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("what", NAMES)
 async def test_a_name_of_any_kind_is_safe(tmp_path: Path, what: str) -> None:
     name = NAMES[what]

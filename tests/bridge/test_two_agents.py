@@ -8,7 +8,11 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.shop import code_in, open_shop
+
+pytestmark = pytest.mark.once
 
 PAUL, LEA = "paul@maison-brindille.example", "lea@maison-brindille.example"
 ZOE = "zoe@maison-brindille.example"
