@@ -1,0 +1,144 @@
+"""How the accounts and the parts of the daemon stand, and whether somebody must act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+from mailbridge.report.page import Answer, grid, line, listing, moment, plain, show, title
+
+__all__ = ["show_status"]
+
+_MOVING = ("waiting", "ready", "granted")
+_TROUBLED = ("waiting", "failed")
+"""States of a part that does not work at this moment."""
+
+
+def show_status(answer: Answer, console: Console, quiet: bool) -> bool:
+    """How everything stands; True if something needs a person.
+
+    That is: an account paused, a reply held, a dispatch held or uncertain, a mail set aside, a
+    part that does not work at this moment. With `quiet` nothing is printed.
+    """
+    parts = answer["parts"]
+    troubled = [p for p in parts if p["state"] in _TROUBLED]
+    needy = [a for a in answer["accounts"] if _needs_a_person(a)]
+    if quiet:
+        return bool(troubled or needy)
+    for account in answer["accounts"]:
+        _show_account(account, console)
+    if parts:
+        title(console, "parts")
+        table = grid(8, max(len(p["name"]) for p in parts))
+        for part in parts:
+            bad = part["state"] in _TROUBLED
+            state = Text(part["state"], "bold red" if bad else "green")
+            words = f"since {moment(part['since'])}"
+            if bad:
+                words += f": {part['error']}"
+                if part["retry_at"]:
+                    words += f"; next try {moment(part['retry_at'])}"
+            table.add_row(state, Text(part["name"]), Text(words))
+        show(console, table)
+    else:
+        line(console)
+        line(console, "the daemon is not running: this is what the journal says", "yellow")
+    line(console)
+    if troubled or needy:
+        line(console, "something needs attention", "bold red")
+    else:
+        line(console, "nothing needs attention", "green")
+    return bool(troubled or needy)
+
+
+def _needs_a_person(account: Answer) -> bool:
+    doubtful = [m for m in account["moving"] if m["state"] == "uncertain"]
+    waiting = (account["held"], account["stuck"], account["set_aside"], doubtful)
+    return account["paused"] is not None or any(waiting)
+
+
+def _show_account(account: Answer, console: Console) -> None:
+    name = account["account"]
+    title(console, name)
+    facts = grid(18)
+    if account["paused"] is not None:
+        why = Text(f"PAUSED: {account['paused']}", "bold red")
+        facts.add_row(Text("replies"), why.append(f"\n-> mailbridge resume {name}", ""))
+    else:
+        facts.add_row(Text("replies"), Text("on" if account["replies"] else "off"))
+    proven = "proven" if account["reply_mode_proven"] else "not proven: mailbridge check"
+    facts.add_row(Text("reply mode"), Text(f"{account['reply_mode']}, {proven}"))
+    facts.add_row(
+        Text("evidence of origin"), Text(account["evidence_of_origin"] or "none seen so far")
+    )
+    seen = (f"{kind} {moment(at)}" for kind, at in account["seen_until"].items() if at)
+    facts.add_row(Text("marketplace read"), Text(", ".join(seen) or "not yet"))
+    for table, states in account["counts"].items():
+        tally = ", ".join(f"{count} {plain(state)}" for state, count in sorted(states.items()))
+        facts.add_row(Text(table), Text(tally or "none"))
+    due = account["answers_due"]
+    if any(due[urgency] for urgency in ("overdue", "soon", "later")):
+        colour = "bold red" if due["overdue"] else "yellow" if due["soon"] else ""
+        near = Text(f"{due['overdue']} overdue, {due['soon']} soon", colour)
+        facts.add_row(Text("answers due"), near.append(f", {due['later']} later", ""))
+    show(console, facts)
+    if due["next"]:
+        line(console)
+        line(console, "  answers due, the nearest first", "bold")
+        rows = [(moment(w["due"]), w["discussion"], w["urgency"]) for w in due["next"]]
+        show(console, listing(("until", "discussion", ""), rows))
+    _show_waiting(
+        console,
+        "held: nothing was sent; an agent answers the notice in the thread, or release it",
+        ("discussion", "reply", "why"),
+        ((h["discussion"], h["reply"], plain(h["reason"])) for h in account["held"]),
+        "mailbridge show / release DISCUSSION",
+    )
+    _show_waiting(
+        console,
+        "sent, perhaps: not recorded by the marketplace, or refused",
+        ("discussion", "reply", "state and the server's last words"),
+        (
+            (s["discussion"], s["reply"], f"{plain(s['state'])}: {s['words']}".rstrip(": "))
+            for s in account["stuck"]
+        ),
+        "mailbridge show / resend DISCUSSION",
+    )
+    for head, states in (
+        ("uncertain: this money may have moved; the order tells within two hours", ("uncertain",)),
+        ("under way: money that waits for a word, or to show in its order", _MOVING),
+    ):
+        rows = [
+            (m["order"], f"{m['amount']} EUR", f"{plain(m['kind'])}, {plain(m['state'])}")
+            for m in account["moving"]
+            if m["state"] in states
+        ]
+        if rows:
+            line(console)
+            line(console, f"  {len(rows)} {head}", "bold red" if states != _MOVING else "bold")
+            show(console, listing(("order", "amount", ""), rows))
+    _show_waiting(
+        console,
+        "set aside: these mails could not be filed",
+        ("discussion", "mail", "why"),
+        ((s["discussion"], s["mail"], s["error"]) for s in account["set_aside"]),
+        "mailbridge retry [DISCUSSION], once it is mended",
+    )
+
+
+def _show_waiting(
+    console: Console,
+    title: str,
+    heads: tuple[str, ...],
+    rows: Iterable[tuple[str, ...]],
+    way_out: str,
+) -> None:
+    rows = list(rows)
+    if not rows:
+        return
+    line(console)
+    line(console, f"  {len(rows)} {title}", "bold red")
+    show(console, listing(heads, rows))
+    line(console, f"  -> {way_out}")
