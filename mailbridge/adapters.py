@@ -12,15 +12,8 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from mailbridge.config.models import (
-    Account,
-    AuthMethod,
-    Cdiscount,
-    Config,
-    Language,
-    Octopia,
-    Server,
-)
+from mailbridge.config.marketplaces import Cdiscount, Octopia
+from mailbridge.config.models import Account, AuthMethod, Config, Language, Server
 from mailbridge.config.secret import Secret, SecretError
 from mailbridge.domain.identity import Identity
 from mailbridge.mail.compose import Composer, SellerPages

@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mailbridge import __version__, campaign, migration
+from mailbridge import __version__, campaign, migration, repayment
 from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.finding import ConfigError
@@ -36,13 +36,12 @@ from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, D
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.redaction import Redactor
 from mailbridge.progress import show_backfill
+from mailbridge.repayment import Ended
 from mailbridge.report import (
     show_check,
     show_discussion,
-    show_movement,
     show_orders,
     show_status,
-    show_step,
     show_templates,
 )
 from mailbridge.service import perform, serve, socket_path
@@ -50,6 +49,8 @@ from mailbridge.service import perform, serve, socket_path
 __all__ = ["main"]
 
 OK, FAILED, MISCONFIGURED, ATTENTION = 0, 1, 2, 3
+
+_ENDED = {Ended.DONE: OK, Ended.NOT_DONE: FAILED, Ended.OPEN: ATTENTION}
 
 _DEFAULT_CONFIG = Path("/etc/mailbridge/config.toml")
 
@@ -128,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     orders.add_argument("--refresh", action="store_true", help="ask the marketplace first")
     orders.add_argument("--json", action="store_true")
 
-    _refund_parser(commands.add_parser("refund", help="refund an order, or make a gesture"))
+    repayment.add_arguments(
+        commands.add_parser("refund", help="refund an order, or make a gesture")
+    )
 
     for name, text in _ACTIONS.items():
         action = commands.add_parser(name, help=text)
@@ -167,29 +170,6 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--marketplace", choices=("octopia", "cdiscount"), default="octopia")
     simulate.add_argument("--wsdl", help="serve this WSDL folder instead of our own subset")
     return parser
-
-
-def _refund_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("order", help="its number")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--line", metavar="REF", help="one line, by the seller's reference")
-    what.add_argument("--total", action="store_true", help="all that is left of the order")
-    what.add_argument("--gesture", metavar="AMOUNT", help="a free amount in euros, as 12,50")
-    parser.add_argument("--motive", help="of a gesture: 131 to 139, or a word as in a mail")
-    parser.add_argument(
-        "--shipping",
-        action=argparse.BooleanOptionalAction,
-        help="shipping charges too (default: with --total)",
-    )
-    causes = ("claim", "withdrawal", "goodwill", "out_of_stock")
-    parser.add_argument("--cause", choices=causes, help="of a refund (default: goodwill)")
-    parser.add_argument("--account", help="where several have orders (default: the first)")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--yes", action="store_true", help="do it without asking")
-    parser.add_argument(
-        "--wait", type=float, default=60, metavar="SECONDS", help="for its end (default: 60)"
-    )
-    parser.add_argument("--json", action="store_true")
 
 
 def _templates_parser(parser: argparse.ArgumentParser) -> None:
@@ -258,7 +238,9 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
                 show_orders(answer, console)
             return FAILED if answer["unknown"] else OK
         case "refund":
-            return await _refund(config, arguments, console)
+            foresee = partial(_ask, config, "foresee")
+            client = ControlClient(socket_path(config))
+            return _ENDED[await repayment.refund(arguments, foresee, client, console)]
         case "templates":
             return await _templates(config, arguments, console)
         case "migrate":
@@ -338,69 +320,6 @@ async def _check(loaded: Loaded, arguments: argparse.Namespace, console: Console
     else:
         show_check(findings, console)
     return ATTENTION if any(f.bad for f in findings) else OK
-
-
-async def _refund(config: Config, arguments: argparse.Namespace, console: Console) -> int:
-    given = _asked(arguments)
-    call = {"order": arguments.order, "asked": given}
-    account = {"account": arguments.account} if arguments.account else {}
-    seen = await _ask(config, "foresee", **call, **account)
-    if arguments.json and (arguments.dry_run or seen["obstacle"]):
-        _print_json(seen)
-    elif not arguments.json:
-        show_movement(seen, console)
-    if seen["obstacle"]:
-        return FAILED
-    if arguments.dry_run:
-        return OK
-    if not arguments.yes and not _agreed(arguments.order):
-        raise CommandFailed("not confirmed: nothing was asked for")
-    last: dict[str, Any] = {}
-    try:
-        client = ControlClient(socket_path(config))
-        steps = client.call("refund", **call, seen=seen, seconds=arguments.wait)
-        async for last in steps:
-            if arguments.json:
-                _print_json(last, indent=None)
-            else:
-                show_step(last, console)
-    except DaemonNotRunning as error:
-        raise CommandFailed(
-            f"nothing was asked for: money is moved by the daemon; {error}"
-        ) from None
-    match last.get("state"):
-        case "proven":
-            return OK
-        case "refused" | "withdrawn" | "absent":
-            return FAILED
-        case _:
-            return ATTENTION
-
-
-def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The options as the daemon reads them; raises CommandFailed for ones that exclude others."""
-    gesture = arguments.gesture is not None
-    if gesture and arguments.motive is None:
-        raise CommandFailed("--gesture needs --motive: 131 to 139, or a word as in a mail")
-    if gesture and (arguments.shipping is not None or arguments.cause):
-        raise CommandFailed("--shipping and --cause are for refunds, not for a gesture")
-    if not gesture and arguments.motive is not None:
-        raise CommandFailed("--motive is for a gesture; a refund has a --cause")
-    names = ("line", "gesture", "motive", "shipping", "cause")
-    return {name: getattr(arguments, name) for name in names}
-
-
-def _agreed(order: str) -> bool:
-    """Whether the person at the terminal wants it done; raises CommandFailed without a terminal."""
-    if not sys.stdin.isatty():
-        raise CommandFailed(
-            "nobody to ask here: give --yes, or --dry-run to see what would be done"
-        )
-    try:
-        said = input(f"To have this done, type {order} or “oui”: ")
-    except EOFError:
-        return False
-    return said.strip().casefold() in {order.casefold(), "oui", "yes"}
 
 
 async def _templates(config: Config, arguments: argparse.Namespace, console: Console) -> int:

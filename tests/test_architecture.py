@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"checkup"},
     "campaign": {"ops", "progress"},
     "progress": set(),
+    "repayment": {"ops", "report"},
     "migration": {"bridge", "config", "daemon", "marketplace.port", "ops"},
     # Nothing else starts the sandbox.
     "cli": {
@@ -61,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "migration",
         "ops",
         "progress",
+        "repayment",
         "report",
         "sandbox.demo",
         "sandbox.simulate",
@@ -88,7 +90,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "inscriptis": ("mail.markup", "marketplace.octopia.bodies", "sandbox."),
     "jinja2": ("mail.rendering", "config.checks"),
     "markupsafe": ("mail.",),
-    "rich": ("campaign", "cli", "migration", "progress", "report", "sandbox."),
+    "rich": ("campaign", "cli", "migration", "progress", "repayment", "report", "sandbox."),
 }
 
 

@@ -17,8 +17,9 @@ from mailbridge.bridge.context import Context
 from mailbridge.bridge.dispatch import Dispatch
 from mailbridge.bridge.filing import Filing
 from mailbridge.bridge.flagging import Flagging
-from mailbridge.bridge.intake import Intake, Watched
+from mailbridge.bridge.intake import Intake
 from mailbridge.bridge.judging import Judging
+from mailbridge.bridge.keeping import Watched
 from mailbridge.bridge.money import MoneyFlow
 from mailbridge.bridge.obeying import Obeying
 from mailbridge.bridge.orders import Orders

@@ -12,7 +12,7 @@ from decimal import Decimal
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.movement import move, notify
 from mailbridge.bridge.terms import asked_to_json, confirmation_code, facts_of
-from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.command import Command
 from mailbridge.domain.delivery import MACHINE as DELIVERY
 from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.discussion import DiscussionKind
@@ -20,6 +20,7 @@ from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.money import Asked, Cause, GestureMotive, gesture_motive
 from mailbridge.domain.notice import Notice, NoticeKind
 from mailbridge.domain.refund import MACHINE, RefundEvent, RefundState
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.journal.tables import DiscussionRow, MoneyRow
 from mailbridge.journal.transaction import Transaction
 

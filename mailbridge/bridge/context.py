@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 from structlog.typing import FilteringBoundLogger
 
 from mailbridge.config.models import Account, Language
-from mailbridge.domain.command import Vocabulary
 from mailbridge.domain.deadline import AnswerTimes
 from mailbridge.domain.identity import Identity, NameKind
 from mailbridge.domain.routing import ReplyAddresses
+from mailbridge.domain.vocabulary import Vocabulary
 from mailbridge.domain.workdays import WeekHours, WorkingCalendar
 from mailbridge.journal.journal import Journal, Tenure
 from mailbridge.journal.tables import AccountRow

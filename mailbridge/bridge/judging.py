@@ -16,11 +16,12 @@ from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.bridge.obeying import Obeying, read_commands, release_code
 from mailbridge.bridge.reading import Findings
-from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.command import Command
 from mailbridge.domain.discussion import AuthorKind
 from mailbridge.domain.intake import MACHINE, IntakeEvent, IntakeState
 from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
 from mailbridge.domain.verdict import Accept, Case, Colleague, Hold, Ignore, Wait, judge
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.domain.wording import clean_line
 from mailbridge.journal.tables import CopyRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction

@@ -18,11 +18,12 @@ from typing import Any
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.opening import NoWay, address_for_order, open_thread, thread_for
 from mailbridge.bridge.templates import fault_words, fill_about
-from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.command import Command
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.opening import is_opening, opening_id, order_number
 from mailbridge.domain.order import Order
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.domain.wording import clean_text, text_hash
 from mailbridge.journal.tables import ReplyRow
 from mailbridge.mail.outgoing import check_outgoing

@@ -17,7 +17,7 @@ from mailbridge.bridge.notices import add_outcome, queue_notice
 from mailbridge.bridge.opening import tell_opened
 from mailbridge.domain.closing import MACHINE as CLOSING
 from mailbridge.domain.closing import ClosingEvent, ClosingState
-from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.command import Command
 from mailbridge.domain.delivery import MACHINE as DELIVERY
 from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.discussion import AuthorKind, Status
@@ -26,6 +26,7 @@ from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.opening import is_opening
 from mailbridge.domain.verdict import Hold
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.domain.wording import text_hash
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction

@@ -30,7 +30,7 @@ from mailbridge.bridge.till import (
     unsettled,
     watch,
 )
-from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.command import Command
 from mailbridge.domain.deadline import Urgency
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.filing import MACHINE as FILING
@@ -39,6 +39,7 @@ from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.lease import Lease
 from mailbridge.domain.money import Asked
 from mailbridge.domain.opening import is_opening
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import MarketplaceError

@@ -15,10 +15,11 @@ from mailbridge.bridge.opening import Opens
 from mailbridge.bridge.templates import Fault, Filled, fill
 from mailbridge.config.models import Language
 from mailbridge.domain.attachment import attachment_fault
-from mailbridge.domain.command import Command, Held, Parsed, Verb, parse
+from mailbridge.domain.command import Command, Held, Parsed, parse
 from mailbridge.domain.money import Obstacle, gesture_motive
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.opening import is_opening, order_number
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.domain.wording import clean_line, text_hash
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.mail.authored import authored_part, bodies, sendable_attachments

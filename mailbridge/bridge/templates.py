@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.uptake import ORDER
-from mailbridge.domain.command import Command, Parsed, Verb, Vocabulary
+from mailbridge.domain.command import Command, Parsed
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.opening import is_opening
 from mailbridge.domain.order import Order
+from mailbridge.domain.vocabulary import Verb, Vocabulary
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.frame import frame_for

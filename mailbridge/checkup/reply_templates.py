@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from mailbridge.adapters import composer_for, identity_for
 from mailbridge.bridge.templates import fault_words, fill_one
 from mailbridge.config.models import Account, Config
-from mailbridge.domain.command import Command, Verb
+from mailbridge.domain.command import Command
+from mailbridge.domain.vocabulary import Verb
 from mailbridge.mail.frame import frame_for
 from mailbridge.mail.rendering import TemplateBroken
 from mailbridge.mail.reply_catalogue import ReplyTemplate, Unknown

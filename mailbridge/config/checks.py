@@ -21,19 +21,10 @@ from mailbridge.config import servers, shape
 from mailbridge.config.book import Book
 from mailbridge.config.kinds import duration_text
 from mailbridge.config.lines import Path as KeyPath
-from mailbridge.config.models import (
-    SHIPPED_WSDL,
-    Account,
-    Cdiscount,
-    Config,
-    MailboxLayout,
-    Octopia,
-    Replies,
-    ReplyMode,
-    Sweeps,
-)
-from mailbridge.domain.command import Vocabulary
+from mailbridge.config.marketplaces import SHIPPED_WSDL, Cdiscount, Octopia
+from mailbridge.config.models import Account, Config, MailboxLayout, Replies, ReplyMode, Sweeps
 from mailbridge.domain.money import Cause
+from mailbridge.domain.vocabulary import Vocabulary
 
 __all__ = ["COMMANDS", "ID_DOMAIN_MAX", "PLUS_LOCAL_MAX", "check"]
 

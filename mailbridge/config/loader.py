@@ -28,8 +28,9 @@ from mailbridge.config.finding import ConfigError, Finding, shown
 from mailbridge.config.kinds import BASE_DIR
 from mailbridge.config.lines import Lines
 from mailbridge.config.lines import Path as KeyPath
-from mailbridge.config.models import Account, Config, Model
+from mailbridge.config.models import Account, Config
 from mailbridge.config.secret import Secret, SecretError
+from mailbridge.config.section import Model
 
 __all__ = ["ConfigError", "Finding", "Loaded", "load", "unreadable_secrets"]
 

@@ -23,8 +23,9 @@ from pydantic import Tag
 from pydantic.fields import FieldInfo
 
 from mailbridge.config.lines import Path
-from mailbridge.config.models import Config, Model
+from mailbridge.config.models import Config
 from mailbridge.config.secret import Secret
+from mailbridge.config.section import Model
 
 __all__ = [
     "NAME",

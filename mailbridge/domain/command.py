@@ -4,70 +4,31 @@ A command is a whole line: `!` (or `#` where no money moves), a word of the voca
 argument. The rule is to fail closed: a line that is nearly a command, or one that stands where
 it is not obeyed, holds the whole mail. A delay costs less than a tag in a customer's mailbox or
 a refund nobody meant. What a verb does, and whether it may, is decided elsewhere; where the text
-comes from (quotes and signature already gone) is `mail.authored`'s business.
+comes from (quotes and signature already gone) is `mail.authored`'s business. The words themselves
+are in `vocabulary`.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from itertools import combinations
 
 from mailbridge.domain.amount import leading_amount, looks_like_amount, odd_figures
 from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.vocabulary import Verb, Vocabulary, bare_word
 from mailbridge.domain.wording import clean_line, fold_line
 
 __all__ = [
     "Command",
     "Held",
     "Parsed",
-    "Verb",
-    "Vocabulary",
     "command_key",
     "command_lines",
     "parse",
 ]
-
-
-class Verb(StrEnum):
-    """What a command asks for."""
-
-    CLOSE = "close"
-    REOPEN = "reopen"
-    NOTE = "note"
-    TEMPLATE = "template"
-    REFUND = "refund"
-    GESTURE = "gesture"
-    CONFIRM = "confirm"
-    CANCEL = "cancel"
-    SEND = "send"
-    RESEND = "resend"
-    HELP = "help"
-    ORDER = "order"
-
-
-# The first word is the one that notices name.
-_WORDS: Mapping[Verb, tuple[str, ...]] = {
-    Verb.CLOSE: (
-        "clos", "clore", "close", "clôturer", "clôture", "clôturé", "fermer", "ferme", "fermé",
-        "fermée", "résolu", "résolue", "résoudre", "closed", "solved", "resolved",
-    ),
-    Verb.REOPEN: ("rouvrir", "réouvrir", "rouvert", "réouvert", "rouvre", "reopen"),
-    Verb.NOTE: ("note", "interne", "internal"),
-    Verb.TEMPLATE: ("modèle", "template"),
-    Verb.REFUND: ("rembourser", "rembourse", "remboursement", "refund"),
-    Verb.GESTURE: ("geste", "gesture"),
-    Verb.CONFIRM: ("confirmer", "confirme", "confirm"),
-    Verb.CANCEL: ("annuler", "annule", "cancel"),
-    Verb.SEND: ("envoyer", "envoie", "send", "release"),
-    Verb.RESEND: ("renvoyer", "renvoie", "resend"),
-    Verb.HELP: ("aide", "help"),
-    Verb.ORDER: ("commande", "order"),
-}  # fmt: skip
 
 _MONEY = frozenset({Verb.REFUND, Verb.GESTURE, Verb.CONFIRM})
 """Only with `!`: these move money or release what does."""
@@ -134,63 +95,6 @@ class Held:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """Words (folded: no accents, lower case) and the verbs they stand for."""
-
-    words: Mapping[str, Verb]
-
-    @classmethod
-    def default(cls) -> Vocabulary:
-        """French and English words of our own."""
-        return cls({_bare(w): verb for verb, words in _WORDS.items() for w in words})
-
-    def with_words(self, further: Mapping[str, Iterable[str]]) -> Vocabulary:
-        """Also these words, keyed by the command's English name (`close`) or French word.
-
-        Raises ValueError, naming the command and the word, for an unknown command, a word that
-        is not one word of letters, and a word that already stands for another command.
-        """
-        words = dict(self.words)
-        for name, more in further.items():
-            verb = self._named(name)
-            for word in more:
-                key = _bare(fold_line(word).lstrip("!#"))
-                if not re.fullmatch(r"[^\W\d_][\w'-]{0,31}", key):
-                    raise ValueError(f"{name}: {word!r} is not a single word")
-                if words.get(key, verb) is not verb:
-                    raise ValueError(f"{name}: {word!r} already stands for {words[key]}")
-                words[key] = verb
-        return Vocabulary(words)
-
-    def _named(self, name: str) -> Verb:
-        key = _bare(name)
-        if key in [verb.value for verb in Verb]:
-            return Verb(key)
-        if key in self.words:
-            return self.words[key]
-        raise ValueError(f"{name}: no such command; known are {', '.join(Verb)}")
-
-    @staticmethod
-    def name(verb: Verb) -> str:
-        """The word that our own texts call this command by, without its sign."""
-        return _WORDS[verb][0]
-
-    def near(self, word: str) -> Verb | None:
-        """The verb that a mistyped word most likely means; None for a word unlike any."""
-        if len(word) > 24:
-            return None
-        best: tuple[int, Verb] | None = None
-        for known, verb in self.words.items():
-            allowed = 1 if len(known) <= 6 else 2
-            if abs(len(known) - len(word)) > allowed:
-                continue
-            away = _distance(word, known)
-            if away <= allowed and (best is None or away < best[0]):
-                best = (away, verb)
-        return best[1] if best else None
-
-
 def parse(
     text: str, vocabulary: Vocabulary | None = None, *, echoed: Sequence[str] = ()
 ) -> Parsed | Held:
@@ -232,7 +136,7 @@ def command_key(line: str) -> str:
 
     Currency words are one: a client's HTML-to-text turns `12,50 €` into `12,50 EUR`.
     """
-    key = _bare(_undecorated(fold_line(line)))
+    key = bare_word(_undecorated(fold_line(line)))
     key = re.sub(r"([!#]) ", r"\1", key, count=1)
     key = re.sub(r" ?(€|\beuros?\b|\beur\b)", "€", key)
     return key.rstrip(" .,;:!")
@@ -264,7 +168,7 @@ def _read(line: str, vocabulary: Vocabulary) -> Command | Held | None:
     found = _SIGNED.fullmatch(bare)
     if found is None:
         return _read_beside(flat, line, vocabulary)
-    signs, gap, word, rest = found[1], found[2], _bare(found[3]), found[4]
+    signs, gap, word, rest = found[1], found[2], bare_word(found[3]), found[4]
     verb = vocabulary.words.get(word)
     near = verb or vocabulary.near(word)
     alone = not rest.strip(" .,;:!")
@@ -286,11 +190,11 @@ def _read_beside(flat: str, line: str, vocabulary: Vocabulary) -> Held | None:
     """Lines that are a command but for something around it: a list mark, or words before it."""
     inner = flat.strip(_DECORATION + ")]}»”’")
     if inner != flat and (found := _SIGNED.fullmatch(inner)) and found[1] == "!" and not found[2]:
-        verb = vocabulary.words.get(_bare(found[3]))
+        verb = vocabulary.words.get(bare_word(found[3]))
         if verb and isinstance(_command(verb, found[4], line), Command):
             return _near(line, verb)
     if "!" in flat and (ending := _TRAILING.fullmatch(flat)):
-        verb = vocabulary.words.get(_bare(ending[2]))
+        verb = vocabulary.words.get(bare_word(ending[2]))
         return _near(line, verb) if verb else None
     return None
 
@@ -390,7 +294,7 @@ def _gesture(argument: str, line: str) -> Command | Held:
 
 def _refund(argument: str, line: str) -> Command | Held:
     options: dict[str, str] = {}
-    if (why := _CAUSE.search(argument)) and (cause := _CAUSES.get(_bare(why[1]))):
+    if (why := _CAUSE.search(argument)) and (cause := _CAUSES.get(bare_word(why[1]))):
         argument = argument[: why.start()].rstrip()
         options["cause"] = cause
     if port := _PORT.search(argument):
@@ -399,7 +303,7 @@ def _refund(argument: str, line: str) -> Command | Held:
     elif port := _NO_PORT.search(argument):
         argument = argument[: port.start()].rstrip()
         options["shipping"] = "no"
-    if _bare(argument) in _TOTAL:
+    if bare_word(argument) in _TOTAL:
         return Command(Verb.REFUND, "total", line, options)
     if named := _NAMED_REFERENCE.match(argument):
         argument = argument[named.end() :]
@@ -475,23 +379,3 @@ def _undecorated(line: str) -> str:
             break
         line = line[1:-1].strip()
     return line
-
-
-def _bare(word: str) -> str:
-    """Lower case, without accents; typographic apostrophes made plain."""
-    apart = unicodedata.normalize("NFKD", word.casefold().replace("’", "'"))
-    return "".join(c for c in apart if not unicodedata.combining(c))
-
-
-def _distance(one: str, other: str) -> int:
-    """Edits (insert, delete, replace, swap of neighbours) between two short words."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        before, last, row = row, before, [i]
-        for j, b in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
-            if last and i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from mailbridge.domain.command import Verb, Vocabulary
+from mailbridge.domain.vocabulary import Verb, Vocabulary
 from mailbridge.domain.wording import clean_line, fold_line
 
 __all__ = [

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from mailbridge.domain.command import Held, Vocabulary, parse
+from mailbridge.domain.command import Held, parse
 from mailbridge.domain.identity import Identity
 from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.vocabulary import Vocabulary
 from mailbridge.domain.wording import clean_line, clean_text, fold_line
 from mailbridge.mail.headers import Headers
 from mailbridge.mail.mime import file_part, multipart, text_part

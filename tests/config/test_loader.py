@@ -11,7 +11,7 @@ import pytest
 
 from mailbridge.config import loader, shape
 from mailbridge.config.loader import ConfigError, Loaded, load, unreadable_secrets
-from mailbridge.config.models import Cdiscount
+from mailbridge.config.marketplaces import Cdiscount
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
 
 GOOD = """

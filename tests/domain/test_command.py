@@ -10,17 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.domain.amount import parse_amount
-from mailbridge.domain.command import (
-    Command,
-    Held,
-    Parsed,
-    Verb,
-    Vocabulary,
-    command_key,
-    command_lines,
-    parse,
-)
+from mailbridge.domain.command import Command, Held, Parsed, command_key, command_lines, parse
 from mailbridge.domain.notice import HoldReason
+from mailbridge.domain.vocabulary import Verb, Vocabulary
 from mailbridge.domain.wording import fold_line
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mailbridge.domain.command import Vocabulary
 from mailbridge.domain.opening import (
     is_opening,
     nameless_opening,
@@ -14,6 +13,7 @@ from mailbridge.domain.opening import (
     order_of_opening,
     said_number,
 )
+from mailbridge.domain.vocabulary import Vocabulary
 
 WORDS = Vocabulary.default()
 

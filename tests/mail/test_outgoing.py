@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbridge.domain.command import Vocabulary
 from mailbridge.domain.identity import Identity, NameKind
 from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
+from mailbridge.domain.vocabulary import Vocabulary
 from mailbridge.mail.compose import Composer
 from mailbridge.mail.outgoing import (
     _NAMES,

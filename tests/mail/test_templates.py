@@ -16,13 +16,14 @@ import pytest
 from inscriptis import get_text
 from lxml import etree
 
-from mailbridge.domain.command import Parsed, Vocabulary, parse
+from mailbridge.domain.command import Parsed, parse
 from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind
 from mailbridge.domain.identity import Identity
 from mailbridge.domain.notice import MONEY_REASONS, Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import LineStage, Order
 from mailbridge.domain.showing import Topic
 from mailbridge.domain.thread import Thread
+from mailbridge.domain.vocabulary import Vocabulary
 from mailbridge.mail.card import web_link
 from mailbridge.mail.compose import Composed, Composer, SellerPages
 from mailbridge.mail.frame import Frame, FramePart
