@@ -96,6 +96,9 @@ _MOTIVE_WORDS: Mapping[GestureMotive, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+_MOTIVES = frozenset(GestureMotive)
+
+
 def gesture_motive(words: str) -> GestureMotive | None:
     """The motive that a number or French or English words name; None for no such motive.
 
@@ -106,7 +109,7 @@ def gesture_motive(words: str) -> GestureMotive | None:
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     text = text.casefold().removeprefix("motif").strip(" :=.")
     if text.isdecimal():
-        return GestureMotive(int(text)) if int(text) in set(GestureMotive) else None
+        return GestureMotive(int(text)) if int(text) in _MOTIVES else None
     found = [
         (len(word), -motive, motive)
         for motive, known in _MOTIVE_WORDS.items()
@@ -190,7 +193,7 @@ class Obstacle(StrEnum):
     NOT_OFFERED = "not_offered"  # movement: this marketplace has no such call
     BEFORE_SHIPMENT = "before_shipment"  # a gesture is only possible after shipment
     MOTIVE = "motive"  # motive, allowed
-    NOTHING_LEFT = "nothing_left"  # left: more than the order's price less what was given back
+    NOTHING_LEFT = "nothing_left"  # movement, amount, left: more than was paid, less what went back
     OVER_LIMIT = "over_limit"  # amount, limit: of one movement
     OVER_ORDER_LIMIT = "over_order_limit"  # amount, spent, limit
     OVER_DAY_LIMIT = "over_day_limit"  # amount, spent, limit
@@ -221,7 +224,7 @@ def plan_movement(
     )
     if isinstance(movement, Impossible):
         return movement
-    return _over_limits(movement, allowed, spent) or movement
+    return _over_paid(movement, spent) or _over_limits(movement, allowed, spent) or movement
 
 
 def _refund(asked: Asked, order: Order, allowed: Allowed, spent: Spent) -> Movement | Impossible:
@@ -326,21 +329,36 @@ def _gesture(
             return Impossible(Obstacle.ORDER_ENDED, {"state": order.state})
         case OrderStage.UNKNOWN:
             return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
-    left = _left(order, spent)
-    if order.gesture_left is not None:
-        left = min(left, order.gesture_left)
-    if amount > left:
-        return Impossible(Obstacle.NOTHING_LEFT, {"amount": str(amount), "left": str(left)})
     return Movement(MovementKind.GESTURE, order, amount=amount, motive=motive)
 
 
+def _over_paid(movement: Movement, spent: Spent) -> Impossible | None:
+    """All that an order is ever given back stays within what was paid for it."""
+    order, amount = movement.order, movement.amount
+    left = _left(order, spent)
+    if movement.kind is MovementKind.GESTURE and order.gesture_left is not None:
+        left = min(left, order.gesture_left)
+    if amount <= left:
+        return None
+    facts = {"movement": str(movement.kind), "amount": str(amount), "left": str(left)}
+    return Impossible(Obstacle.NOTHING_LEFT, facts)
+
+
 def _left(order: Order, spent: Spent) -> Decimal:
-    """What of the order's price has not been given back, shipping charges included."""
+    """What of the order's price has not been given back, shipping charges included.
+
+    Of a line given back nobody tells whether its shipping charges were: they count as if.
+    """
     back = sum((x.price + x.shipping for x in order.lines if _gone(x, spent.lines)), Decimal(0))
-    vouchers = sum((v.amount for v in order.vouchers), Decimal(0))
+    gestures, others = Decimal(0), Decimal(0)
+    for voucher in order.vouchers:
+        if voucher.motive in _MOTIVES:
+            gestures += voucher.amount
+        else:
+            others += voucher.amount
     price = sum((x.price + x.shipping for x in order.lines), Decimal(0)) or order.total
-    # A refund may show as a voucher as well: then it is counted twice, on the careful side.
-    return max(Decimal(0), price - back - vouchers - spent.gestures)
+    # A voucher without a gesture's motive may be a line's refund once more, or one of its own.
+    return max(Decimal(0), price - max(back, others) - gestures - spent.gestures)
 
 
 def _gone(line: OrderLine, held: Collection[str]) -> bool:

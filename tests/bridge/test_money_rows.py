@@ -160,6 +160,29 @@ async def test_a_reference_of_another_order_is_not_this_orders(tmp_path: Path) -
         assert other.lines[0].state == other.lines[1].state == "ShippedBySeller"
 
 
+async def test_gestures_and_refunds_together_never_pass_what_was_paid(tmp_path: Path) -> None:
+    async with till(tmp_path, money={"confirm_above": 400}) as shop:
+        discussion, order = await shipped(shop)
+        line = order.lines[0]
+        await ask(shop, discussion, "!geste 10 € retard")
+        assert gifts(order) == [Decimal(10)]
+
+        await ask(shop, discussion, f"!rembourser total\n!clos\n\n{WORDS}")
+        held = await shop.notice("hold/money_impossible")
+        left = line.price + line.shipping - 10
+        assert f"{left:.2f}".replace(".", ",") in held.text
+        assert "“!geste”" in held.text
+        assert line.state == "ShippedBySeller"
+        assert shop.sent == []
+        assert not discussion.closed
+
+        # What is left can be given.
+        await shop.world.agent().reply(held, f"!geste {left} € autre\n\n{WORDS}")
+        await shop.settle()
+        assert sum(gifts(order)) == line.price + line.shipping
+        assert shop.sent == [WORDS]
+
+
 async def test_a_command_of_the_customers_is_nobodys(tmp_path: Path) -> None:
     """Quoted without marks, as some clients do, it stands among the agent's own words."""
     async with till(tmp_path, money={"confirm_above": 400}) as shop:

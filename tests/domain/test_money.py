@@ -76,6 +76,8 @@ def at(line: OrderLine, stage: LineStage) -> OrderLine:
 SENT, SENT_VASE = at(LINE, LineStage.SHIPPED), at(VASE, LineStage.SHIPPED)
 UNSHIPPED = order(OrderStage.TO_SHIP)
 SHIPPED = order(OrderStage.SHIPPED, SENT, SENT_VASE)
+GIFT = Voucher(Decimal(10), 135, NOON)
+GIVEN = replace(SHIPPED, vouchers=(GIFT,))
 
 
 def plan(
@@ -203,7 +205,17 @@ IMPOSSIBLE = [
     (Obstacle.MOTIVE, TEN, SHIPPED, {"motives": frozenset({GestureMotive.LATE})},
      {"motive": "139", "allowed": "135"}),
     (Obstacle.NOTHING_LEFT, Asked(gesture=Decimal("40.50")), SHIPPED, {},
-     {"amount": "40.50", "left": "40.49"}),
+     {"movement": "gesture", "amount": "40.50", "left": "40.49"}),
+    # Services refund whole lines only: after a gesture that can be more than was paid.
+    (Obstacle.NOTHING_LEFT, replace(TOTAL, with_shipping=True), GIVEN, {},
+     {"movement": "refund", "amount": "40.49", "left": "30.49"}),
+    (Obstacle.NOTHING_LEFT, replace(LAMP, with_shipping=True),
+     replace(GIVEN, lines=(SENT, at(VASE, LineStage.REFUNDED))), {},
+     {"movement": "refund", "amount": "14.99", "left": "4.99"}),
+    (Obstacle.NOTHING_LEFT, TOTAL, SHIPPED, {"spent": Spent(gestures=Decimal(5))},
+     {"movement": "refund", "amount": "35.50", "left": "35.49"}),
+    (Obstacle.NOTHING_LEFT, TOTAL, replace(UNSHIPPED, vouchers=(GIFT,)), {},
+     {"movement": "cancellation", "amount": "40.49", "left": "30.49"}),
     (Obstacle.OVER_LIMIT, LAMP, SHIPPED, {"most": Decimal("9.99")},
      {"amount": "10.00", "limit": "9.99"}),
     (Obstacle.OVER_ORDER_LIMIT, LAMP, SHIPPED,
@@ -270,6 +282,25 @@ def test_a_gesture_is_within_what_is_left_to_the_cent(
         assert isinstance(plan(Asked(gesture=amount), order, spent), Movement)
 
 
+@pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        # A line beside the gesture, and all lines without the shipping that the gesture ate into.
+        (LAMP, GIVEN),
+        (replace(LAMP, with_shipping=True), GIVEN),
+        (TOTAL, replace(SHIPPED, vouchers=(replace(GIFT, amount=Decimal("4.99")),))),
+        # The refund of the other line, which the service may show as a voucher once more.
+        (replace(LAMP, with_shipping=True),
+         order(OrderStage.SHIPPED, SENT, at(VASE, LineStage.REFUNDED),
+               vouchers=(Voucher(Decimal("25.50"), 0, NOON),))),
+    ],
+)  # fmt: skip
+def test_a_line_is_refunded_as_long_as_no_more_goes_back_than_was_paid(
+    asked: Asked, order: Order
+) -> None:
+    assert isinstance(plan(asked, order), Movement)
+
+
 _STAGED = st.builds(
     lambda row, stage, cents, quantity, shipping: replace(
         LINE,
@@ -292,6 +323,7 @@ _STAGED = st.builds(
     st.booleans(),
     st.frozensets(st.sampled_from([f"R{n}" for n in range(6)])),
     st.integers(0, 600),
+    st.integers(0, 30000),
 )
 def test_whatever_the_order_a_plan_takes_no_line_twice_and_keeps_the_limits(
     lines: list[OrderLine],
@@ -300,10 +332,13 @@ def test_whatever_the_order_a_plan_takes_no_line_twice_and_keeps_the_limits(
     with_shipping: bool,
     held: frozenset[str],
     already: int,
+    cents: int,
 ) -> None:
     asked = Asked(reference=reference, with_shipping=with_shipping)
     spent = Spent(order=Decimal(already), day=Decimal(already), lines=held)
-    found = plan(asked, replace(SHIPPED, stage=stage, lines=tuple(lines)), spent)
+    given = Decimal(cents) / 100
+    vouchers = (Voucher(given, int(GestureMotive.LATE), NOON),) if cents else ()
+    found = plan(asked, replace(SHIPPED, stage=stage, lines=tuple(lines), vouchers=vouchers), spent)
     if isinstance(found, Impossible):
         return
     assert found.lines
@@ -312,6 +347,10 @@ def test_whatever_the_order_a_plan_takes_no_line_twice_and_keeps_the_limits(
     prices = sum((x.price + (x.shipping if found.with_shipping else 0) for x in found.lines), 0)
     assert found.amount == prices
     assert found.amount == found.amount.quantize(Decimal("0.01"))
+    gone = [x for x in lines if x.stage in (LineStage.REFUNDED, LineStage.CANCELLED)]
+    gone += [x for x in lines if x not in gone and x.reference in held]
+    paid, back = (sum(x.price + x.shipping for x in which) for which in (lines, gone))
+    assert back + given + found.amount <= paid
     assert found.amount <= ANY.most
     assert already + found.amount <= ANY.most_per_order
 
