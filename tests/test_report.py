@@ -139,7 +139,7 @@ def account(**changes: Any) -> dict[str, Any]:
             "deliveries": {},
             "closings": {},
         },
-        "answers_due": {"overdue": 0, "soon": 0, "later": 0, "next": []},
+        "answers_due": {"overdue": 0, "soon": 0, "later": 0, "treated": 0, "next": []},
         "held": [],
         "stuck": [],
         "set_aside": [],
@@ -200,10 +200,11 @@ def test_money_that_waits_is_named_and_needs_no_operator() -> None:
 def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
     on = console()
     late = [{"discussion": "CD-7F3K2", "due": AT, "urgency": "overdue"}]
-    due = {"overdue": 1, "soon": 0, "later": 7, "next": late}
+    due = {"overdue": 1, "soon": 0, "later": 7, "treated": 2, "next": late}
     assert show_status(status(part("running"), answers_due=due), on, quiet=False) is False
     lines = shown(on).splitlines()
     assert "  answers due         1 overdue, 0 soon, 7 later" in lines
+    assert "  treated             2 open, marked as treated at the marketplace" in lines
     assert f"  {local(AT)}  CD-7F3K2    overdue" in lines
 
 
@@ -272,6 +273,7 @@ def discussion(**changes: Any) -> dict[str, Any]:
         "id": "48211937",
         "kind": "order_question",
         "status": "open",
+        "treatment": "treated",
         "order": "2611201A8ZQ4",
         "folder": "INBOX",
         "mails": 3,
@@ -316,6 +318,7 @@ def test_a_discussion_is_shown_whole() -> None:
     assert "CD-7F3K2 (shop)" in text.splitlines()
     assert "  marketplace number  48211937" in text
     assert "  kind                order question" in text
+    assert "  marked there as     treated" in text
     assert f"  relay address       sure, confirmed {local(AT)}" in text
     for words in (
         f"{local(AT)} customer 2026-11-23T10:02:33#0",

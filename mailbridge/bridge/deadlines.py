@@ -1,17 +1,21 @@
-"""Who waits for the shop, and until when: computed anew each time from what the journal holds."""
+"""Who waits for the shop, and until when: computed anew each time from what the journal holds.
+
+What the marketplace marks as treated is kept here as well; `domain/deadline` says what it means.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from mailbridge.bridge.context import Context
-from mailbridge.domain.deadline import Urgency, waiting_since
-from mailbridge.domain.discussion import DiscussionKind, Status
+from mailbridge.domain.deadline import Urgency, treated_until, waiting_since
+from mailbridge.domain.discussion import Discussion, DiscussionKind, Status
+from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["Wait", "waits"]
+__all__ = ["Wait", "mark_treated", "marks_moved", "waits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,40 @@ async def waits(
     for case in cases:
         # An exchange that goes on under a claim's number is answered there.
         goes_on_elsewhere = case.twin is not None and case.kind != DiscussionKind.CLAIM
-        since = waiting_since(words.get(case.id, ()))
+        since = waiting_since(words.get(case.id, ()), case.treated_until)
         if since is None or case.status == Status.CLOSED or goes_on_elsewhere:
             continue
         due = times.due(DiscussionKind(case.kind), since)
         found.append(Wait(case.id, case.short, since, due, times.urgency(due, now)))
     return {wait.discussion: wait for wait in sorted(found, key=lambda w: (w.due, w.short))}
+
+
+async def marks_moved(tx: Transaction, listed: Sequence[Discussion]) -> bool:
+    """Whether these say anything new about what is treated."""
+    return bool(await _moved(tx, listed))
+
+
+async def mark_treated(tx: Transaction, listed: Sequence[Discussion]) -> None:
+    """Keep what these say about it, once their messages are in the journal."""
+    for row, one, until in await _moved(tx, listed):
+        if until != row.treated_until:
+            now = "treated at the marketplace" if until else "to be treated again"
+            tx.note(f"discussion {now}", discussion=row.id)
+        row.treatment, row.treated_until = one.treatment, until
+
+
+async def _moved(
+    tx: Transaction, listed: Sequence[Discussion]
+) -> list[tuple[DiscussionRow, Discussion, datetime | None]]:
+    telling = {one.id: one for one in listed if one.treatment is not None}
+    if not telling:
+        return []
+    rows = await tx.discussions.many(telling)
+    words = await tx.waiting.words(list(rows))
+    found = []
+    for ident, row in rows.items():
+        one, said = telling[ident], words.get(ident, ())
+        until = treated_until(one.treatment, said, row.treated_until, tx.now)
+        if (row.treatment, row.treated_until) != (one.treatment, until):
+            found.append((row, one, until))
+    return found

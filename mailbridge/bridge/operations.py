@@ -90,6 +90,7 @@ class Operations:
             shorts = {k: v.short.upper() for k, v in (await tx.discussions.many(names)).items()}
             moving = await unsettled(tx)
             due = await waits(ctx, tx)
+            treated = await tx.waiting.treated()
             sweeps = {k: _iso(await tx.discussions.seen_until(k)) for k in SweepKind}
         proof = read_proof(account.probe)
         return {
@@ -104,7 +105,7 @@ class Operations:
             "seen_until": sweeps,
             "counts": tally,
             "moving": moving,
-            "answers_due": _due(list(due.values())),
+            "answers_due": _due(list(due.values())) | {"treated": treated},
             "held": [
                 {"discussion": shorts[r.discussion], "reply": r.id, "reason": r.reason}
                 for r in held
@@ -143,6 +144,7 @@ class Operations:
             "id": row.id,
             "kind": row.kind,
             "status": row.status,
+            "treatment": row.treatment,
             "order": row.order_number,
             "folder": row.folder,
             "mails": len(filed),

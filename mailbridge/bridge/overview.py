@@ -106,6 +106,7 @@ def _discussion(row: DiscussionRow, wait: Wait | None) -> Answer:
         "discussion": row.short.upper(),
         "kind": row.kind,
         "status": row.status,
+        "treatment": row.treatment,
         "answer_due": _iso(waiting.due) if waiting else None,
         "urgency": waiting.urgency if waiting else None,
     }

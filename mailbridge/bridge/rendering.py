@@ -13,7 +13,14 @@ from datetime import datetime, timedelta
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.deadlines import Wait, waits
 from mailbridge.bridge.uptake import ORDER
-from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
+from mailbridge.domain.discussion import (
+    Author,
+    AuthorKind,
+    DiscussionKind,
+    Message,
+    Status,
+    Treatment,
+)
 from mailbridge.domain.notice import DoneKind, Notice
 from mailbridge.domain.order import Order
 from mailbridge.domain.showing import Showing
@@ -254,5 +261,7 @@ class Renderer:
             topic=discussion.topic,
             escalation=discussion.escalation or "",
             sales_channel=discussion.sales_channel,
+            treated=discussion.treatment == Treatment.TREATED
+            and discussion.status != Status.CLOSED,
             twin=twin.short if twin else None,
         )

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.deadlines import mark_treated, marks_moved
 from mailbridge.bridge.finding import find
 from mailbridge.bridge.joining import join_shown
 from mailbridge.bridge.knowing import known, unrecorded
@@ -232,6 +233,7 @@ class Sweep:
             batch = [d for d in batch if d.id in rows or not _long_closed(d, closed_after)]
             messages = await tx.discussions.messages_of(list(rows))
             dispatched = await unrecorded(tx, rows, batch)
+            marks = await marks_moved(tx, batch)
         plans = {
             d.id: plan(
                 d,
@@ -247,7 +249,7 @@ class Sweep:
             await self._fetch_orders(changed)
             addresses = await self._addresses([d for d in changed if plans[d.id].opened])
         result = SweepResult()
-        if changed or any(_moved_on(d, rows.get(d.id)) for d in batch):
+        if changed or marks or any(_moved_on(d, rows.get(d.id)) for d in batch):
             async with ctx.write() as tx:
                 # The dispatches may have moved meanwhile: plan again on what is true now.
                 rows = await tx.discussions.many([d.id for d in batch])
@@ -277,6 +279,7 @@ class Sweep:
                         messages=len(todo.new) - recorded,
                         recorded=recorded,
                     )
+                await mark_treated(tx, batch)
             ctx.bells.filing.set()
             ctx.bells.outgoing.set()
         return result

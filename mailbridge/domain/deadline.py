@@ -8,6 +8,11 @@ Rules kept here:
 3. What robots say asks for nothing, unless nobody else has spoken yet.
 4. Claims have the marketplace's own limit, in days of the calendar; all else the shop's promise,
    in working hours.
+5. What somebody of the shop has marked as treated at the marketplace waits for nobody, up to the
+   words they could have read, until the mark is taken back. The mark is evidence only where the
+   other side spoke last: after a word of the shop it says no more than that word does, and rule 2
+   knows better. And it must have stood still: a mark that is told together with new words may be
+   older than they are.
 """
 
 from __future__ import annotations
@@ -17,10 +22,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from mailbridge.domain.discussion import AuthorKind, DiscussionKind
+from mailbridge.domain.discussion import AuthorKind, DiscussionKind, Treatment
 from mailbridge.domain.workdays import WorkingCalendar
 
-__all__ = ["AnswerTimes", "Urgency", "Word", "waiting_since"]
+__all__ = ["AnswerTimes", "Urgency", "Word", "treated_until", "waiting_since"]
+
+_STEADY = timedelta(minutes=15)
+"""How long words must have been known here for a mark to be about them."""
+_OLD = timedelta(days=1)
+"""Or how old they must be, where they were only just read: at a first start all are."""
 
 
 class Urgency(StrEnum):
@@ -55,15 +65,53 @@ class Word:
         return not crossed
 
 
-def waiting_since(words: Iterable[Word]) -> datetime | None:
-    """When the oldest word was said that the shop has not answered; None if nothing waits."""
+def waiting_since(words: Iterable[Word], treated: datetime | None = None) -> datetime | None:
+    """When the oldest word was said that the shop has not answered; None if nothing waits.
+
+    `treated`: what was first read until then was marked as treated (`treated_until`).
+    """
+    shop, others = _sides(words)
+    return min(
+        (
+            word.at
+            for word in others
+            if not _covered(word, treated) and not any(answer.answers(word) for answer in shop)
+        ),
+        default=None,
+    )
+
+
+def treated_until(
+    mark: Treatment | None, words: Iterable[Word], before: datetime | None, now: datetime
+) -> datetime | None:
+    """Until when what was first read here is marked as treated, by the `mark` as it stands now.
+
+    `before` is what this gave at the last reading. The same reading again gives the same.
+    """
+    shop, others = _sides(words)
+    newest = max(others, key=lambda word: word.at, default=None)
+    match mark:
+        case Treatment.TREATED if newest is not None and newest.seen_at is not None:
+            answered = any(word.at >= newest.at for word in shop)
+            steady = now - newest.seen_at >= _STEADY or now - newest.at >= _OLD
+            seen = max(word.seen_at for word in others if word.seen_at is not None)
+            return seen if steady and not answered else before
+        case Treatment.TO_TREAT if all(_covered(word, before) for word in others):
+            return None  # nobody has said anything since: the mark itself was taken back
+        case _:
+            return before
+
+
+def _sides(words: Iterable[Word]) -> tuple[list[Word], list[Word]]:
+    """What the shop said, and what asks for an answer."""
     said = list(words)
     shop = [word for word in said if word.author is AuthorKind.SELLER]
     others = [word for word in said if word.author in (AuthorKind.CUSTOMER, AuthorKind.OPERATOR)]
-    if not others and not shop:
-        others = said
-    unanswered = (w.at for w in others if not any(answer.answers(w) for answer in shop))
-    return min(unanswered, default=None)
+    return shop, others if others or shop else said
+
+
+def _covered(word: Word, treated: datetime | None) -> bool:
+    return treated is not None and word.seen_at is not None and word.seen_at <= treated
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ __all__ = [
     "Message",
     "MessageFile",
     "Status",
+    "Treatment",
 ]
 
 
@@ -35,6 +36,16 @@ class Status(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
     UNKNOWN = "unknown"
+
+
+class Treatment(StrEnum):
+    """Whether the marketplace counts it among what the shop still has to see to.
+
+    Not whether it was answered: somebody may mark a "thank you" as treated, on its web page.
+    """
+
+    TO_TREAT = "to_treat"
+    TREATED = "treated"
 
 
 class AuthorKind(StrEnum):
@@ -112,4 +123,6 @@ class Discussion:
     """How far the marketplace has escalated it, in its own word; empty for not at all."""
     sales_channel: str = ""
     """Which shop window it came through; empty where there is only one."""
+    treatment: Treatment | None = None
+    """None where the marketplace does not tell, or tells it in a word we don't know."""
     messages: tuple[Message, ...] = ()

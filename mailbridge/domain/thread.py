@@ -83,6 +83,8 @@ class Thread:
     topic: str = ""
     escalation: str = ""
     sales_channel: str = ""
+    treated: bool = False
+    """The marketplace counts it as treated, though it is open."""
     twin: str | None = None
     """Short id of the other thread of the same exchange (question turned claim)."""
 

@@ -108,6 +108,10 @@ class DiscussionRow(Base):
     escalation: Mapped[str | None]
     """The marketplace's word; null until it was read once: what it is then is no news."""
     sales_channel: Mapped[str] = mapped_column(default="")
+    treatment: Mapped[str | None]
+    """Whether the marketplace counts it as treated; null where it does not tell."""
+    treated_until: Mapped[datetime | None]
+    """What was first read until then is marked as treated there (`domain/deadline`)."""
     relay_address: Mapped[str | None]
     relay_confirmed_at: Mapped[datetime | None]
     relay_status: Mapped[str] = mapped_column(default="")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.deadline import Word
 from mailbridge.domain.delivery import DeliveryState
-from mailbridge.domain.discussion import AuthorKind, Status
+from mailbridge.domain.discussion import AuthorKind, Status, Treatment
 from mailbridge.domain.filing import FilingState
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, FlagRow, MessageRow
 
@@ -33,6 +34,7 @@ class Case:
     kind: str
     status: str
     twin: str | None
+    treated_until: datetime | None
 
 
 class Waiting:
@@ -50,6 +52,7 @@ class Waiting:
             DiscussionRow.kind,
             DiscussionRow.status,
             DiscussionRow.twin,
+            DiscussionRow.treated_until,
         ).where(DiscussionRow.account == self._account)
         if ids is None:
             queries = [query.where(DiscussionRow.status != Status.CLOSED)]
@@ -93,6 +96,16 @@ class Waiting:
                 word = Word(AuthorKind.SELLER, left, written_at=gone.created_at)
                 said.setdefault(gone.discussion, []).append(word)
         return said
+
+    async def treated(self) -> int:
+        """How many open discussions somebody has marked as treated at the marketplace."""
+        query = select(func.count()).where(
+            DiscussionRow.account == self._account,
+            DiscussionRow.status != Status.CLOSED,
+            DiscussionRow.treatment == Treatment.TREATED,
+            DiscussionRow.treated_until.is_not(None),
+        )
+        return await self._session.scalar(query) or 0
 
     async def newest_mails(self, ids: Collection[str]) -> dict[str, int]:
         """For each discussion the filing that shows the newest words of a person's that is not

@@ -249,6 +249,7 @@ class Composer:
             "topic": mark(clean_line(thread.topic, 80)),
             "escalation": mark(clean_line(thread.escalation, 40)),
             "sales_channel": mark(clean_line(thread.sales_channel, 40)),
+            "treated": thread.treated,
             "claim_type": mark(clean_line(thread.claim_type or "")),
             "order_number": mark(clean_line(thread.order_number or "", 40)),
             "relay_confirmed_at": thread.relay_confirmed_at,

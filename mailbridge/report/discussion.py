@@ -21,6 +21,7 @@ def show_discussion(answer: Answer, console: Console) -> None:
         ("marketplace number", answer["id"]),
         ("kind", plain(answer["kind"])),
         ("status", answer["status"]),
+        ("marked there as", plain(answer["treatment"] or "not told")),
         ("order", answer["order"] or "none"),
         ("thread", f"{answer['mails']} mails in {answer['folder']}"),
         ("relay address", lease),

@@ -99,6 +99,7 @@ def show_orders(answer: Answer, console: Console) -> None:
                 one["discussion"],
                 plain(one["kind"]),
                 one["status"],
+                "treated" if one["treatment"] == "treated" else "",
                 f"to be answered by {moment(one['answer_due'])}" if one["answer_due"] else "",
             )
             colour = "bold red" if one["urgency"] == "overdue" else ""

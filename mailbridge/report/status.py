@@ -83,6 +83,9 @@ def _show_account(account: Answer, console: Console) -> None:
         colour = "bold red" if due["overdue"] else "yellow" if due["soon"] else ""
         near = Text(f"{due['overdue']} overdue, {due['soon']} soon", colour)
         facts.add_row(Text("answers due"), near.append(f", {due['later']} later", ""))
+    if due["treated"]:
+        words = f"{due['treated']} open, marked as treated at the marketplace"
+        facts.add_row(Text("treated"), Text(words))
     show(console, facts)
     if due["next"]:
         line(console)

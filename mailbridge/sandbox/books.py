@@ -216,7 +216,7 @@ class Books:
             at = now
         message = BookedMessage(at, kind, name, text, now + lag, tuple(files))
         discussion.messages.append(message)
-        discussion.updated_at = now
+        discussion.updated_at, discussion.process_status = now, None
         return message
 
     def customer_writes(
@@ -353,6 +353,11 @@ class Books:
         """The seller opens a closed discussion again (REST only)."""
         discussion.status, discussion.closed_at = "Open", None
         discussion.updated_at = self._now()
+
+    def mark(self, discussion: BookedDiscussion, *, treated: bool = True) -> None:
+        """Somebody of the shop marks it on the web page, until anybody writes again; that this
+        is no change of the discussion (`updated_at`) is our choice."""
+        discussion.process_status = "Treated" if treated else "ToTreat"
 
     # --- relay addresses ---------------------------------------------------------------------
 

@@ -68,7 +68,8 @@ class BookedDiscussion:
     topic: str | None = None
     """REST's sub-typology; None: what follows from kind and claim type."""
     process_status: str | None = None
-    """REST's ToTreat or Treated; None: what follows from the last message."""
+    """REST's ToTreat or Treated as marked on the web page; None: what follows from the last
+    message."""
     named: int = 0
     """How many messages REST has given an id."""
 

@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if os.environ.get("MAILBRIDGE_EVERY_DOOR"):
         marks = [name for name in marks if name != "once"]
     # Octopia first: that is where most sellers are.
-    doors = [_MARKS[name] for name in marks] or [Door.OCTOPIA, Door.CDISCOUNT]
+    doors = list({_MARKS[name]: None for name in marks}) or [Door.OCTOPIA, Door.CDISCOUNT]
     metafunc.parametrize("door", doors, indirect=True, ids=str)
 
 

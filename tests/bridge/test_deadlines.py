@@ -107,6 +107,60 @@ async def test_a_closed_discussion_is_no_longer_flagged(tmp_path: Path) -> None:
         assert await flags(shop, claim, "Clos") == [False]
 
 
+@pytest.mark.api
+async def test_what_is_marked_as_treated_waits_for_nobody(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        claim, books = shop.world.cast.claim(), shop.world.books
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(claim), "Il est parti ce matin.")
+        await shop.settle()
+        books.customer_writes(claim, "Merci !")
+        await shop.later(hours=46)
+        assert await flags(shop, claim) == [False, True]
+
+        books.mark(claim)
+        await shop.later(minutes=5)
+        assert await flags(shop, claim) == [False, False]
+        shown = await shop.operations.show(str(claim.id))
+        assert (shown["treatment"], shown["answer_due"]) == ("treated", None)
+        (account,) = (await shop.operations.status())["accounts"]
+        due = account["answers_due"]
+        assert (due["overdue"], due["soon"], due["later"], due["treated"]) == (0, 0, 0, 1)
+
+        # Somebody takes the mark back: the customer has waited since then.
+        books.mark(claim, treated=False)
+        await shop.later(minutes=5)
+        assert await flags(shop, claim) == [False, True]
+        books.mark(claim)
+        await shop.later(minutes=5)
+        await shop.later(days=2)
+        assert await flags(shop, claim) == [False, False]
+
+        # The customer has another question: its time begins with it.
+        books.customer_writes(claim, "Et la facture ?")
+        asked = shop.clock()
+        await shop.later(minutes=5)
+        shown = await shop.operations.show(str(claim.id))
+        assert datetime.fromisoformat(shown["waiting_since"]) - asked < timedelta(seconds=2)
+        assert "À répondre" in (await shop.thread(claim))[-1].text
+
+
+@pytest.mark.api
+async def test_a_mark_that_came_with_new_words_may_be_older_than_they_are(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        claim, books = shop.world.cast.claim(), shop.world.books
+        await shop.settle()
+        books.seller_writes(claim, "C'est parti.")
+        shop.clock.advance(timedelta(minutes=1))
+        books.customer_writes(claim, "Ce n'est pas le bon article.")
+        claim.process_status = "Treated"  # what the shop's answer has made of it, and not yet more
+        await shop.later(minutes=5)
+        assert (await shop.operations.show(str(claim.id)))["answer_due"]
+        claim.process_status = None
+        await shop.later(hours=1)
+        assert (await shop.operations.show(str(claim.id)))["answer_due"]
+
+
 async def test_an_agents_own_flag_is_left_alone(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         claim = shop.world.cast.claim()

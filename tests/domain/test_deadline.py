@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbridge.domain.deadline import AnswerTimes, Urgency, Word, waiting_since
-from mailbridge.domain.discussion import AuthorKind, DiscussionKind
+from mailbridge.domain.deadline import (
+    AnswerTimes,
+    Urgency,
+    Word,
+    treated_until,
+    waiting_since,
+)
+from mailbridge.domain.discussion import AuthorKind, DiscussionKind, Treatment
 from mailbridge.domain.workdays import WeekHours, WorkingCalendar
 
 MONDAY = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # 10:00 in Paris
@@ -78,6 +84,65 @@ def test_what_waits_was_said_by_somebody_else(words: list[Word]) -> None:
     since = waiting_since(words)
     assert since is None or any(w.at == since and w.author is not S for w in words)
     assert since == waiting_since(reversed(words))
+
+
+def word(author: AuthorKind, said: float, seen: float | None = None) -> Word:
+    return Word(author, at(said), seen_at=at(said if seen is None else seen))
+
+
+TO_TREAT, TREATED = Treatment.TO_TREAT, Treatment.TREATED
+
+
+@pytest.mark.parametrize(
+    ("words", "mark", "before", "now", "until"),
+    [
+        # The customer said thank you, and somebody has marked it.
+        ([word(C, 0)], TREATED, None, 2, 0),
+        ([word(C, 0), Word(S, at(1)), word(C, 2)], TREATED, None, 4, 2),
+        ([word(C, 0), word(M, 1)], TREATED, None, 4, 1),
+        ([word(A, 0)], TREATED, None, 4, 0),
+        # Read together with the words: it may be older than they are, unless those are old.
+        ([word(C, 0, 1)], TREATED, None, 1, None),
+        ([word(C, 0, 1)], TREATED, None, 1.2, None),
+        ([word(C, 0, 1)], TREATED, None, 1.3, 1),
+        ([word(C, 0, 30)], TREATED, None, 30, 30),
+        ([word(C, 0), word(C, 5)], TREATED, 0, 5.1, 0),
+        # After a word of the shop it says that the shop has spoken, and no more.
+        ([word(C, 0), Word(S, at(1))], TREATED, None, 9, None),
+        ([word(C, 0, 2), Word(S, at(1), written_at=at(1))], TREATED, None, 9, None),
+        # The mark is taken back; or the customer writes, and only that is to be treated.
+        ([word(C, 0)], TO_TREAT, 0, 2, None),
+        ([word(C, 0), word(C, 5)], TO_TREAT, 0, 6, 0),
+        ([word(C, 0)], TO_TREAT, None, 2, None),
+        ([], TREATED, None, 2, None),
+        # Not told any more.
+        ([word(C, 0)], None, 0, 2, 0),
+    ],
+)
+def test_how_far_a_mark_goes(
+    words: list[Word],
+    mark: Treatment | None,
+    before: float | None,
+    now: float,
+    until: float | None,
+) -> None:
+    given = None if before is None else at(before)
+    assert treated_until(mark, words, given, at(now)) == (None if until is None else at(until))
+
+
+def test_what_is_marked_waits_for_nobody_and_what_follows_does() -> None:
+    thanks = word(C, 2, 2.5)
+    assert waiting_since([word(C, 0), Word(S, at(1)), thanks], at(2.5)) is None
+    assert waiting_since([thanks, word(C, 8)], at(2.5)) == at(8)
+
+
+@given(WORDS, st.sampled_from([None, *Treatment]), st.none() | st.integers(0, 60).map(at))
+def test_the_same_mark_read_again_says_the_same(
+    words: list[Word], mark: Treatment | None, before: datetime | None
+) -> None:
+    seen = [Word(w.author, w.at, seen_at=w.at) for w in words]
+    once = treated_until(mark, seen, before, at(60))
+    assert treated_until(mark, seen, once, at(60)) == once
 
 
 def test_claims_have_days_and_questions_working_hours() -> None:

@@ -20,6 +20,7 @@ from mailbridge.domain.discussion import (
     Message,
     MessageFile,
     Status,
+    Treatment,
 )
 from mailbridge.domain.wording import clean_line
 from mailbridge.marketplace.octopia import models
@@ -38,6 +39,7 @@ _SENDERS = {
 }
 _CDISCOUNT = "CDIS"
 """How the codes of Cdiscount's own channels begin (CDISFR)."""
+_TREATMENTS = {"totreat": Treatment.TO_TREAT, "treated": Treatment.TREATED}
 _NOT_ESCALATED = frozenset({"", "discussion"})
 
 
@@ -89,6 +91,7 @@ def discussion(
         topic=topics.get(topic.lower(), topic),
         escalation="" if graduation.lower() in _NOT_ESCALATED else graduation,
         sales_channel=whole.sales_channel.strip(),
+        treatment=_TREATMENTS.get(whole.status.strip().lower()),
         messages=messages,
     )
 

@@ -107,10 +107,12 @@ def topic(discussion: BookedDiscussion) -> str:
 
 
 def process_status(discussion: BookedDiscussion, shown: Sequence[BookedMessage]) -> str:
-    """ToTreat while the last word is not the seller's."""
+    """ToTreat while the last word, of anybody but a robot, is not the seller's; else as marked on
+    the web page."""
     if discussion.process_status is not None:
         return discussion.process_status
-    waits = not discussion.closed and shown and shown[-1].kind is not AuthorKind.SELLER
+    said = [message for message in shown if message.kind is not AuthorKind.AUTOMATIC] or shown
+    waits = not discussion.closed and said and said[-1].kind is not AuthorKind.SELLER
     return "ToTreat" if waits else "Treated"
 
 

@@ -152,11 +152,14 @@ class ScriptedApi:
     def on_sign_in(self, *replies: Reply) -> None:
         self._tokens = list(replies)
 
-    def shows(self, *talks: dict[str, Any]) -> None:
-        """These discussions are listed, without their messages, and can be read."""
+    def shows(self, *talks: dict[str, Any], listed: dict[str, Any] | None = None) -> None:
+        """These discussions are listed, without their messages, and can be read; `listed` is what
+        the list says otherwise."""
         hidden = ("messages", "receivers")
-        listed = [{k: v for k, v in one.items() if k not in hidden} for one in talks]
-        self.on("GET", "/discussions", page(*listed))
+        items = [
+            {k: v for k, v in one.items() if k not in hidden} | (listed or {}) for one in talks
+        ]
+        self.on("GET", "/discussions", page(*items))
         for one in talks:
             self.on("GET", f"/discussions/{one['discussionId']}", one)
 

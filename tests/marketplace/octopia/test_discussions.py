@@ -14,6 +14,7 @@ from mailbridge.domain.discussion import (
     DiscussionKind,
     MessageFile,
     Status,
+    Treatment,
 )
 from mailbridge.marketplace.octopia.listing import windows
 from mailbridge.marketplace.port import (
@@ -94,6 +95,35 @@ async def test_kind_and_escalation(
 ) -> None:
     found = await one(api, talk(**fields))
     assert (found.kind, found.escalation) == (kind, escalation)
+
+
+@pytest.mark.parametrize(
+    ("status", "treatment"),
+    [
+        ("ToTreat", Treatment.TO_TREAT),
+        ("treated ", Treatment.TREATED),
+        ("InTreatment", None),
+        (None, None),
+        (1, None),
+    ],
+)
+async def test_whether_it_is_treated(
+    api: ScriptedApi, status: object, treatment: Treatment | None
+) -> None:
+    assert (await one(api, talk(said("?"), status=status))).treatment is treatment
+
+
+async def test_what_the_whole_says_of_its_treatment_is_newer_than_the_list(
+    api: ScriptedApi,
+) -> None:
+    api.shows(talk(said("?"), status="ToTreat"), listed={"status": "Treated"})
+    found = await api.marketplace().discussions(window(api, timedelta(days=900)))
+    assert found.discussions[0].treatment is Treatment.TO_TREAT
+    silent = talk(said("?"))
+    del silent["status"]
+    api.shows(silent, listed={"status": "Treated"})
+    found = await api.marketplace().discussions(window(api, timedelta(days=900)))
+    assert found.discussions[0].treatment is Treatment.TREATED
 
 
 @pytest.mark.parametrize(

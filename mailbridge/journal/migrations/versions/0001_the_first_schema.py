@@ -152,6 +152,8 @@ def upgrade() -> None:
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("escalation", sa.Text(), nullable=True),
         sa.Column("sales_channel", sa.Text(), nullable=False),
+        sa.Column("treatment", sa.Text(), nullable=True),
+        sa.Column("treated_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("relay_address", sa.Text(), nullable=True),
         sa.Column("relay_confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("relay_status", sa.Text(), nullable=False),
