@@ -27,6 +27,9 @@ SIZE_LIMIT = 64 * 1024 * 1024
 """Octets of one answer, packed or not: some 20,000 discussions with their messages."""
 
 _CONNECT = 20.0
+_LONGEST_WAIT = 3600.0
+"""Who asks us to wait for longer is asked again after an hour: years were meant by nobody."""
+_PAGING = frozenset({"next", "prev", "previous", "first", "last"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,11 @@ class Answer:
     date: datetime | None
     """The service's own clock (HTTP Date), aware."""
     retry_after: float | None
-    """Seconds."""
+    """Seconds, an hour at most."""
     next_url: str = ""
     """The Link header's `rel="next"` (RFC 8288), whole or relative; empty without one."""
     linked: bool = False
-    """Whether there was a Link header at all."""
+    """Whether a Link header spoke of pages: gateways add links of their own."""
 
     def __repr__(self) -> str:
         return f"Answer({self.status}, {self.content_type!r}, {len(self.body)} octets)"
@@ -169,6 +172,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
 
 def _answer(response: httpx.Response, body: bytes) -> Answer:
     date = _http_date(response.headers.get("Date", ""))
+    links = _links(response)
     return Answer(
         status=response.status_code,
         content_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
@@ -176,9 +180,18 @@ def _answer(response: httpx.Response, body: bytes) -> Answer:
         body=body,
         date=date,
         retry_after=_retry_after(response.headers.get("Retry-After", ""), date),
-        next_url=response.links.get("next", {}).get("url", ""),
-        linked="Link" in response.headers,
+        next_url=links.get("next", ""),
+        linked=bool(_PAGING & links.keys()),
     )
+
+
+def _links(response: httpx.Response) -> dict[str, str]:
+    """Relation in lower case -> target; one link may bear several (RFC 8288 section 3.3)."""
+    return {
+        relation: link.get("url", "")
+        for link in response.links.values()
+        for relation in link.get("rel", "").lower().split()
+    }
 
 
 def _reason(error: httpx.TransportError) -> str:
@@ -189,7 +202,7 @@ def _reason(error: httpx.TransportError) -> str:
 def _http_date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
@@ -197,8 +210,8 @@ def _http_date(text: str) -> datetime | None:
 def _retry_after(text: str, now: datetime | None) -> float | None:
     """RFC 9110 section 10.2.3: seconds, or a date, which is read by the sender's own clock."""
     if text.strip().isascii() and text.strip().isdigit():
-        return float(text)
+        return min(float(text), _LONGEST_WAIT)
     date = _http_date(text)
     if date is None or now is None:
         return None
-    return max(0.0, (date - now).total_seconds())
+    return min(max(0.0, (date - now).total_seconds()), _LONGEST_WAIT)

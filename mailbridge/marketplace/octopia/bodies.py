@@ -23,7 +23,11 @@ _INLINE = r"a|b|i|u|s|em|strong|span|font|small|big|sub|sup|img|center|label|hea
 _TAG = re.compile(rf"</?(?:{_BLOCKS}|{_INLINE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _BLOCK = re.compile(rf"</?(?:{_BLOCKS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _REFERENCE = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,10}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
-_UNSEEN = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_UNSEEN = re.compile(r"<(script|style|head)\b[^<>]*>|<!--", re.IGNORECASE)
+_ENDS = {
+    "": re.compile("-->"),
+    **{n: re.compile(rf"</{n}\s*>", re.IGNORECASE) for n in ("script", "style", "head")},
+}
 _BREAK = re.compile(r"<(?:br|/p|/div|/tr|/li|/h[1-6]|/blockquote)\b[^<>]*>", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 _MOST_TAGS = 4_000
@@ -70,5 +74,22 @@ def _rendered(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    shown = _BREAK.sub("\n", _UNSEEN.sub("", text[:_LONGEST]))
+    shown = _BREAK.sub("\n", _seen(text[:_LONGEST]))
     return _BLANK_LINES.sub("\n\n", html.unescape(_TAG.sub("", shown))).strip("\n")
+
+
+def _seen(text: str) -> str:
+    """Without what no browser shows. In one pass: an end that is missing is sought once."""
+    kept: list[str] = []
+    at, missing = 0, set[str]()
+    while (begin := _UNSEEN.search(text, at)) is not None:
+        kind = (begin[1] or "").lower()
+        end = None if kind in missing else _ENDS[kind].search(text, begin.end())
+        if end is None:
+            missing.add(kind)
+            kept.append(text[at : begin.end()])
+            at = begin.end()
+            continue
+        kept.append(text[at : begin.start()])
+        at = end.end()
+    return "".join((*kept, text[at:]))

@@ -37,7 +37,13 @@ NO_QUERY: Query = {}
 
 
 def path(*segments: str) -> str:
-    """`/a/b`, each segment quoted whole."""
+    """`/a/b`, each segment quoted whole.
+
+    RefusedError for one that would lead elsewhere: dots are resolved wherever they stand
+    (RFC 3986 section 5.2.4), and an empty one names the whole list.
+    """
+    if any(segment.strip() in ("", ".", "..") for segment in segments):
+        raise RefusedError("this is no identifier of the service")
     return "".join(f"/{quote(segment, safe='')}" for segment in segments)
 
 
@@ -64,6 +70,10 @@ class RestClient:
         self._secrets = tuple(secrets)
         self._gate = asyncio.Semaphore(AT_ONCE)
 
+    async def pause(self, seconds: float) -> None:
+        """Do nothing for so long."""
+        await self._sleep(seconds)
+
     async def read(self, where: str, take: Callable[[object], T], query: Query = NO_QUERY) -> T:
         """GET; `take` turns the JSON into a value, in a thread. Repeated as `patience` says.
 
@@ -82,7 +92,8 @@ class RestClient:
         """All items of a list, page after page; `sized` is its parameter for `size`, "" for none.
 
         A page without `next` is the last where the service names next pages at all, or where it
-        is short. Raises as `read` does, and ContractError for pages without end.
+        is short; an empty page is, whatever it names. Raises as `read` does, and ContractError for
+        pages without end.
         """
         asked = {**query, sized: str(size)} if sized else dict(query)
         if sized == "pageSize":
@@ -98,13 +109,18 @@ class RestClient:
             async def once(here: Query = here) -> tuple[Answer, list[object], int]:
                 answer = await self._answered("GET", where, here, None)
                 limit = self._wire.size_limit
+                if answer.status == 204:
+                    return answer, [], 0
                 items, said = await asyncio.to_thread(lambda: _page(_json(answer, limit), where))
                 return answer, items, said
 
             answer, items, said = await patiently(once, within=self._within, sleep=self._sleep)
             linked = linked or answer.linked
-            if answer.next_url:
-                asked = {**asked, **dict(parse_qsl(urlsplit(answer.next_url).query))}
+            if answer.next_url and items:
+                step = dict(parse_qsl(urlsplit(answer.next_url).query))
+                if "cursor" in step:
+                    asked.pop("pageIndex", None)  # one says where to go on, not both
+                asked = {**asked, **step}
                 if tuple(sorted(asked.items())) in seen:
                     raise ContractError(f"{where}: the pages go round in a circle")
                 found += items

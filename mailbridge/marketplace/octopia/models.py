@@ -106,7 +106,8 @@ def _amount(value: object) -> Decimal | None:
         amount = Decimal(value)
     except InvalidOperation:
         raise ValueError("not an amount") from None
-    if not amount.is_finite() or abs(amount) > _LARGEST:
+    # Compared, not computed with: `abs` of 1E+9999999 overflows.
+    if not amount.is_finite() or not -_LARGEST <= amount <= _LARGEST:
         raise ValueError("not an amount")
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or not -12 <= exponent <= 6:
@@ -117,7 +118,7 @@ def _amount(value: object) -> Decimal | None:
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("not a whole number")
-    if value != int(value) or not 0 <= value <= 1_000_000:
+    if not 0 <= value <= 1_000_000 or value != int(value):
         raise ValueError("not a whole number")
     return int(value)
 
