@@ -32,6 +32,7 @@ from mailbridge.mail.port import MailToFile
 from mailbridge.mail.rendering import TemplateBroken
 from mailbridge.marketplace.port import (
     ContractError,
+    CredentialsError,
     File,
     NotAuthorizedError,
     RefusedError,
@@ -85,6 +86,10 @@ Files = Mapping[int, tuple[File, ...] | None]
 
 _PATIENCE = timedelta(minutes=15)
 """How long a message waits for the files it came with."""
+_MOST = 20_000_000
+"""Octets of files in one mail: in base64 that is about what mailboxes take."""
+_TRIES = 2
+"""After so many refusals by the mailbox a mail goes without its files: the words matter more."""
 
 
 class Renderer:
@@ -111,8 +116,8 @@ class Renderer:
     async def fetch_files(self, rows: Sequence[FilingRow]) -> Files:
         """Fetch what the messages of a batch came with; a message left out must wait for it.
 
-        A file that cannot be had for long enough is given up: None stands for such a message,
-        and its mail says where the file can be seen.
+        A file that cannot be had for long enough, or is too big for a mail, is given up: None
+        stands for such a message, and its mail says where the file can be seen.
         """
         ctx = self._ctx
         messaging = ctx.marketplace.messaging
@@ -126,10 +131,14 @@ class Renderer:
             if known is None or row.notice is not None or not known.ident or known.files == "[]":
                 fetched[row.id] = ()
                 continue
+            if row.attempts >= _TRIES:
+                fetched[row.id] = None
+                continue
             try:
                 files = await messaging.files(row.discussion, known.ident)
-                fetched[row.id] = tuple(files)
-            except TransientError as error:
+                light = sum(len(file.data) for file in files) <= _MOST
+                fetched[row.id] = tuple(files) if light else None
+            except (TransientError, CredentialsError) as error:
                 if ctx.clock() - row.created_at >= _PATIENCE:
                     fetched[row.id] = None
                 ctx.log.warning("files of a message not given", error=str(error))

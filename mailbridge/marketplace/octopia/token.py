@@ -1,8 +1,9 @@
 """The bearer token: got with client id and secret (OAuth 2.0, RFC 6749 section 4.4).
 
 The life of a token is what `expires_in` says: the pages speak of two hours, a program of five
-minutes. Asking is the only thing known to be limited (500 an hour), so a token is used to within
-a tenth of its life.
+minutes. Asking is the only thing known to be limited (500 an hour, and several accounts may share
+a client), so a token is used to within a tenth of its life, and a service that refuses one after
+another is not asked for more and more of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +29,8 @@ _SHORTEST, _LONGEST = 30.0, 24 * 3600.0
 """Seconds: a life outside of these is read as the nearer one."""
 _LONGEST_ANSWER = 100_000
 _VALUE = re.compile(r"[\x21-\x7e]{8,16384}")
+_MOST_RENEWALS, _SPAN = 10, timedelta(minutes=10)
+"""So many refused tokens within this time are renewed."""
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 
@@ -47,6 +51,23 @@ class ClientTokens(TokenSource):
         self._url = token_url
         self._client_id = client_id
         self._secret = secret
+        self._renewals: deque[datetime] = deque(maxlen=_MOST_RENEWALS)
+
+    async def renewed(self, refused: Token) -> Token:
+        """Another token, unless too many were refused lately: CredentialsError then.
+
+        A right that is missing for one kind of call may be told by a 401 as well.
+        """
+        now = self._clock()
+        if refused is self._token:
+            full = len(self._renewals) == _MOST_RENEWALS
+            if full and timedelta(0) <= now - self._renewals[0] < _SPAN:
+                raise CredentialsError(
+                    "Octopia refuses one token after another (HTTP 401): check `client_id`, "
+                    "`seller_id` and the rights of the client"
+                )
+            self._renewals.append(now)
+        return await super().renewed(refused)
 
     async def issue(self, since: datetime) -> Token:
         """Sign in. Raises CredentialsError, TransientError or ContractError."""

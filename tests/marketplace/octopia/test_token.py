@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from mailbridge.domain.discussion import AuthorKind
+from mailbridge.domain.discussion import (
+    AuthorKind,
+    Discussion,
+    DiscussionKind,
+    MessageFile,
+    Status,
+)
 from mailbridge.marketplace.port import (
     ContractError,
     CredentialsError,
@@ -27,6 +33,7 @@ from tests.marketplace.octopia.scripted import (
     ScriptedApi,
     html,
     problem,
+    said,
     talk,
     token,
 )
@@ -107,6 +114,27 @@ async def test_a_new_token_refused_as_well_is_the_operators_business(api: Script
     with pytest.raises(CredentialsError, match="client_id"):
         await market.discussions(Window(api.now - timedelta(hours=1), api.now))
     assert len(api.sign_ins) == 2
+
+
+async def test_one_kind_of_call_refused_for_ever_does_not_use_up_the_tokens(
+    api: ScriptedApi,
+) -> None:
+    """Five hundred an hour are all there are, and other accounts may need them."""
+    api.on("GET", f"/discussions/{IDENT}", talk(said("?", attachments=None)))
+    api.on("GET", "/attachments", problem(401))
+    market = api.marketplace()
+    for _ in range(40):
+        with pytest.raises(CredentialsError):
+            await market.messaging.files(IDENT, "m1")
+    assert len(api.sign_ins) == 11
+    # What is not refused goes on, and knows that there may be a file.
+    known = Discussion(IDENT, "1", DiscussionKind.CLAIM, Status.OPEN, api.now, "")
+    [found] = (await market.read_again([known])).discussions
+    assert found.messages[0].files == (MessageFile("", "0"),)
+    api.now += timedelta(minutes=10)
+    with pytest.raises(CredentialsError):
+        await market.messaging.files(IDENT, "m1")
+    assert len(api.sign_ins) == 12
 
 
 @pytest.mark.parametrize(
