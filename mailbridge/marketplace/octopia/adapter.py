@@ -67,7 +67,8 @@ _CAPABILITIES = Capabilities(
     money=RULES,
 )
 # What closing demands is not on record; these are words a refusal could have, French or English.
-_ALREADY = re.compile(r"already|d[ée]j[àa]")
+# "Already" alone says nothing: a cancellation that was asked for already keeps one open.
+_ALREADY = re.compile(r"already (?:been )?closed|d[ée]j[àa] (?:été |ete )?(?:cl[oô]|ferm)")
 _CANCEL = re.compile(r"cancel|annul")
 _LAST_WORD = re.compile(r"last (?:answer|message)|not (?:been )?answer|unanswered|r[ée]pon[ds]")
 

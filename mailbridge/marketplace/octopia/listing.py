@@ -2,8 +2,9 @@
 
 The rule: always explicit dates, in windows the service allows, a little wider than asked, because
 `updatedAt` was seen to lie before `createdAt`. The list carries no messages, so each discussion
-is read by itself; one that can't be read is a fault and hides no other. A passing failure of one
-is a fault too, unless so many fail that it is the service that fails.
+is read by itself; one that can't be read is a fault and hides no other. A passing failure or a
+missing right of one is a fault too, unless so many fail in a row that it is the service that
+fails. A service that asks to wait a little is waited for: what was read so far is worth it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from mailbridge.marketplace.octopia.errors import ProblemError
 from mailbridge.marketplace.octopia.typologies import Typologies
 from mailbridge.marketplace.port import (
     ContractError,
+    CredentialsError,
     Listing,
     MarketplaceError,
+    NotAuthorizedError,
     RefusedError,
     TransientError,
     Window,
@@ -39,7 +42,16 @@ _EDGE = timedelta(minutes=1)
 _OLDEST = timedelta(days=3 * 365)
 """Nobody asks about an older order; each half year is one more call."""
 _MOST_FAILURES = 5
+"""In a row. Single ones that always fail must not stop a list of a thousand for ever."""
+_WORTH_WAITING = 120.0
+"""Seconds: the longest Retry-After that many readings wait for. Given up, they would all be
+asked again, meet the same limit at the same place, and never come to their end."""
+_WAITS = 3
+_LONGEST_REST = 1800.0
+"""Seconds that one list's readings wait altogether: a sweep must show signs of life."""
 _REMEMBERED = 50_000
+_SOMETHING = ("",)
+"""The names of files nobody could ask about."""
 _HEX_ID = re.compile(r"[0-9a-f]{24}")
 
 A = TypeVar("A")
@@ -111,8 +123,25 @@ class Discussions:
         )
 
     async def again(self, ids: Sequence[str]) -> Listing:
-        """These, as they stand now; those the service does not know are left out."""
-        return await self._whole({ident: {} for ident in dict.fromkeys(ids)})
+        """These, as they stand now; those the service does not know are left out.
+
+        An id of another numbering (an account moved here) may make the service stumble: these
+        are asked for last, so that they stop no other, and what fails on all of them is unknown.
+        """
+        own = [ident for ident in dict.fromkeys(ids) if _HEX_ID.fullmatch(ident)]
+        odd = [ident for ident in dict.fromkeys(ids) if not _HEX_ID.fullmatch(ident)]
+        found = await self._whole({ident: {} for ident in own})
+        if not odd:
+            return found
+        try:
+            strange = await self._whole({ident: {} for ident in odd})
+        except TransientError as error:
+            if error.retry_after is not None or not own:
+                raise
+            return Listing(found.discussions, {**found.faults, **dict.fromkeys(odd, str(error))})
+        return Listing(
+            (*found.discussions, *strange.discussions), {**found.faults, **strange.faults}
+        )
 
     async def whole(self, ident: str) -> models.Discussion | None:
         """One discussion with its messages and recipients; None where there is none."""
@@ -143,7 +172,7 @@ class Discussions:
 
     async def _whole(self, listed: dict[str, dict[str, Any]]) -> Listing:
         """Each with its messages; what the list says fills what the whole does not."""
-        outcomes = await each(listed.items(), self._complete)
+        outcomes = await each(listed.items(), self._complete, self._client.pause)
         read: list[models.Discussion] = []
         files: dict[str, Sequence[str]] = {}
         faults: dict[str, str] = {}
@@ -192,8 +221,9 @@ class Discussions:
     async def _unnamed(self, whole: models.Discussion) -> dict[str, Sequence[str]]:
         """The names of the files of messages that do not say whether they have any.
 
-        Asked once for each message, and not for the seller's own. Where nobody answers now there
-        may be one: a file without a name. The words don't wait for it.
+        Asked once for each message, and not for the seller's own. Where that can't be known
+        (silence, no right to it, an answer too long to read) there may be one: a file without a
+        name. The words don't wait for it.
         """
         found: dict[str, Sequence[str]] = {}
         for message in whole.messages:
@@ -207,14 +237,17 @@ class Discussions:
                     files = await self.attachments(
                         message.message_id, whole.sales_channel_external_reference.strip()
                     )
-                except (RefusedError, ContractError) as error:
+                    names = tuple(
+                        mapping.file_name(f.attachment_name, f.file_format) for f in files
+                    )
+                except (RefusedError, ContractError, NotAuthorizedError) as error:
                     log.warning("attachments_unread", message=message.message_id, error=str(error))
-                    files = []
-                except TransientError as error:
+                    gone = isinstance(error, ProblemError) and error.status in (404, 410)
+                    names = () if gone else _SOMETHING
+                except (TransientError, CredentialsError) as error:
                     log.warning("attachments_unread", message=message.message_id, error=str(error))
-                    found[message.message_id] = ("",)
+                    found[message.message_id] = _SOMETHING
                     continue
-                names = tuple(mapping.file_name(f.attachment_name, f.file_format) for f in files)
                 _remember(self._files, message.message_id, names)
             found[message.message_id] = names
         return found
@@ -229,7 +262,10 @@ class Discussions:
         return [models.read(models.Attachment, item, where) for item in items]
 
     def _is_ours(self, channel: str) -> bool:
-        return not self._channels or channel.strip().casefold() in self._channels
+        # One that is not said is no other's.
+        return not (self._channels and channel.strip()) or (
+            channel.strip().casefold() in self._channels
+        )
 
 
 def _is_open(statuses: frozenset[Status]) -> dict[str, str]:
@@ -246,29 +282,49 @@ def _remember(book: OrderedDict[str, Any], key: str, value: object) -> None:
 
 
 async def each(
-    things: Iterable[A], call: Callable[[A], Awaitable[T]]
+    things: Iterable[A],
+    call: Callable[[A], Awaitable[T]],
+    pause: Callable[[float], Awaitable[None]],
 ) -> list[T | MarketplaceError]:
     """What the call gave for each thing, in their order, or the error that concerns it alone.
 
-    A right or sign-in that is missing concerns them all, and so do many passing failures: raised.
+    A sign-in that is missing concerns them all, and so do many failures in a row: raised.
     """
     every = list(things)
     outcomes: dict[int, T | MarketplaceError] = {}
     waiting = iter(enumerate(every))
     failures = 0
+    rested = 0.0
+
+    async def waited_for(thing: A) -> T:
+        nonlocal rested
+        for _ in range(_WAITS):
+            try:
+                return await call(thing)
+            except TransientError as error:
+                asked = error.retry_after
+                if asked is None or asked > _WORTH_WAITING or len(every) == 1:
+                    raise
+                rested += asked / AT_ONCE
+                if rested > _LONGEST_REST:
+                    raise
+                await pause(asked)
+        return await call(thing)
 
     async def work() -> None:
         nonlocal failures
         for place, thing in waiting:
             try:
-                outcomes[place] = await call(thing)
+                outcomes[place] = await waited_for(thing)
             except (ContractError, RefusedError) as error:
                 outcomes[place] = error
-            except TransientError as error:
+            except (TransientError, NotAuthorizedError) as error:
                 failures += 1
                 if failures >= min(_MOST_FAILURES, len(every)):
                     raise
                 outcomes[place] = error
+                continue
+            failures = 0
 
     try:
         async with asyncio.TaskGroup() as group:

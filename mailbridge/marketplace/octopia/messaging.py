@@ -154,7 +154,7 @@ class OctopiaMessaging:
 
         try:
             allowed = await self._client.read(path("sales-channel-configurations", channel), take)
-        except ProblemError:
+        except RefusedError:
             return  # not said: the attempt itself will tell
         if allowed is False:
             raise RefusedError(f"the channel {channel} lets sellers open no discussion")
@@ -182,7 +182,14 @@ def _attachments(files: Sequence[File]) -> dict[str, Any]:
         raise RefusedError(f"the API does not take these files: {fault[0]} ({fault[1]})")
     if any(not file.data for file in files):
         raise RefusedError("a file is empty")
-    return {"attachments": [_sent(file) for file in files]} if files else {}
+    sent = [_sent(file) for file in files]
+    taken: set[tuple[str, str]] = set()
+    for one in sent:
+        name, number = one["name"], 2
+        while (one["name"].casefold(), one["fileFormat"]) in taken:
+            one["name"], number = f"{name}-{number}", number + 1  # telephones call all alike
+        taken.add((one["name"].casefold(), one["fileFormat"]))
+    return {"attachments": sent} if sent else {}
 
 
 def _sent(file: File) -> dict[str, str]:
@@ -216,8 +223,9 @@ def _refuse(words: str) -> NoReturn:
 
 
 def _ident(answer: dict[str, Any], key: str) -> str:
-    value = answer.get(key)
-    return value if isinstance(value, str) else ""
+    """The id an answer names, written as listings write it."""
+    value = answer.get(key) or answer.get("id")
+    return str(value).strip() if isinstance(value, str | int) and value is not True else ""
 
 
 def _file(told: models.Attachment, message_id: str) -> File:

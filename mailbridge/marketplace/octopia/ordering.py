@@ -78,7 +78,7 @@ class Orders:
     async def of(self, numbers: Sequence[str]) -> Mapping[str, Order]:
         """Orders by the numbers asked for; ContractError if none of them could be read."""
         asked = list(dict.fromkeys(numbers))
-        outcomes = await each(asked, self.told)
+        outcomes = await each(asked, self.told, self._client.pause)
         found: dict[str, Order] = {}
         faults: list[MarketplaceError] = []
         for number, outcome in zip(asked, outcomes, strict=True):
@@ -107,15 +107,25 @@ class Orders:
         if told is None:
             return None
         about = orders.order(told)
-        asked = await self._requests(
-            models.CancellationRequest, _CANCELLATIONS, {"orderSellerId": about.number}
-        )
-        given = await self._requests(
-            models.GestureRequest, _GESTURES, {"orderId": about.number}, sized="limit"
-        )
+        # Two names on other channels than Cdiscount's; which one the lists go by is not on record.
+        names = [name for name in dict.fromkeys((told.order_id, told.reference.strip())) if name]
+        asked: dict[str, models.CancellationRequest] = {}
+        given: dict[str, models.GestureRequest] = {}
+        for name in names:
+            for one in await self._requests(
+                models.CancellationRequest, _CANCELLATIONS, {"orderSellerId": name}
+            ):
+                asked.setdefault(one.cancellation_request_id, one)
+            for other in await self._requests(
+                models.GestureRequest, _GESTURES, {"orderId": name}, sized="limit"
+            ):
+                given.setdefault(other.request_id, other)
         left = await self._gesture_left(about)
         return orders.with_requests(
-            about, orders.cancellations(asked, about), orders.gestures(given, about), left
+            about,
+            orders.cancellations(list(asked.values()), about, names),
+            orders.gestures(list(given.values()), names),
+            left,
         )
 
     async def _requests(

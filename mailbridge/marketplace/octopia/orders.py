@@ -9,7 +9,7 @@ Pure. Names and addresses other than the customer's name are not read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -125,8 +125,9 @@ def _line(row: int, told: models.OrderLine) -> OrderLine:
         quantity=told.quantity,
         unit_price=Decimal(0) if unit is None else unit,
         state=status,
-        # Without a price nobody can say what a refund of it would come to.
-        stage=stage if unit is not None else LineStage.UNKNOWN,
+        # Without a price nobody can say what a refund of it would come to, and below nothing
+        # it would pass every limit.
+        stage=LineStage.UNKNOWN if unit is None or unit < 0 or (shipping or 0) < 0 else stage,
         condition=told.offer.condition.strip(),
         ean=told.offer.product_gtin.strip(),
         product_id=told.offer.product_id.strip(),
@@ -159,15 +160,18 @@ def _parcels(told: models.Order) -> tuple[Parcel, ...]:
 
 
 def cancellations(
-    told: Sequence[models.CancellationRequest], about: Order
+    told: Sequence[models.CancellationRequest], about: Order, names: Collection[str]
 ) -> tuple[tuple[MoneyRequest, str], ...]:
     """Requests to cancel lines of this order, each with the word for who asked.
+
+    `names` are all that the order is called by: one left out because it names the order
+    otherwise would be asked for a second time.
 
     The lines of one request may fare differently: each state is a request of its own then.
     """
     found: list[tuple[MoneyRequest, str]] = []
     for one in told:
-        if one.order_seller_id and one.order_seller_id != about.number:
+        if one.order_seller_id.strip() and one.order_seller_id.strip() not in names:
             continue
         whole = _state(one.status)
         states: dict[RequestState, list[models.RequestLine]] = {}
@@ -204,8 +208,10 @@ def _kind(lines: tuple[str, ...], about: Order) -> str:
     return "" if stages <= {LineStage.CANCELLED} else MovementKind.CANCELLATION
 
 
-def gestures(told: Sequence[models.GestureRequest], about: Order) -> tuple[MoneyRequest, ...]:
-    """Requests for a gesture on this order."""
+def gestures(
+    told: Sequence[models.GestureRequest], names: Collection[str]
+) -> tuple[MoneyRequest, ...]:
+    """Requests for a gesture on the order of these names."""
     return tuple(
         MoneyRequest(
             id=one.request_id,
@@ -216,7 +222,7 @@ def gestures(told: Sequence[models.GestureRequest], about: Order) -> tuple[Money
             words=clean_line(one.refusal_reason or one.reason_details or one.reason),
         )
         for one in told
-        if not one.order_id or one.order_id == about.number
+        if not one.order_id.strip() or one.order_id.strip() in names
     )
 
 

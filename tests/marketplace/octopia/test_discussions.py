@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +17,13 @@ from mailbridge.domain.discussion import (
     Status,
     Treatment,
 )
+from mailbridge.marketplace.octopia.bodies import plain
 from mailbridge.marketplace.octopia.listing import windows
 from mailbridge.marketplace.port import (
     ContractError,
     Listing,
     NotAuthorizedError,
+    RefusedError,
     TransientError,
     Window,
 )
@@ -43,6 +46,17 @@ OTHER = "752e92fc3b6ff8977effe472"
 
 def window(api: ScriptedApi, back: timedelta = timedelta(hours=3), **options: Any) -> Window:
     return Window(api.now - back, api.now, **options)
+
+
+def sample(ident: str) -> Discussion:
+    """A discussion as the journal knows it."""
+    return Discussion(
+        id=ident,
+        reference=NUMBER,
+        kind=DiscussionKind.CLAIM,
+        status=Status.OPEN,
+        created_at=datetime(2023, 10, 17, tzinfo=UTC),
+    )
 
 
 async def one(api: ScriptedApi, told: dict[str, Any], **options: Any) -> Discussion:
@@ -280,11 +294,69 @@ async def test_when_many_fail_the_service_fails(api: ScriptedApi) -> None:
     assert len(api.calls) < 60
 
 
-async def test_a_missing_right_is_no_fault_of_one(api: ScriptedApi) -> None:
+async def test_a_few_that_always_fail_do_not_stop_a_long_list_for_ever(api: ScriptedApi) -> None:
+    talks = [talk(discussionId=f"{n:024x}") for n in range(60)]
+    api.shows(*talks)
+    for told in talks[::8]:
+        api.on("GET", f"/discussions/{told['discussionId']}", problem(500))
+    found = await api.marketplace().discussions(window(api))
+    assert len(found.discussions) == 52
+    assert len(found.faults) == 8
+
+
+async def test_a_right_that_is_missing_for_one_hides_no_other(api: ScriptedApi) -> None:
+    """Of a channel that was not delegated, for one."""
     api.shows(talk(), talk(discussionId=OTHER))
     api.on("GET", f"/discussions/{IDENT}", problem(403))
+    found = await api.marketplace().discussions(window(api))
+    assert [each.id for each in found.discussions] == [OTHER]
+    assert "HTTP 403" in found.faults[IDENT]
+    api.on("GET", f"/discussions/{OTHER}", problem(403))
     with pytest.raises(NotAuthorizedError):
         await api.marketplace().discussions(window(api))
+
+
+async def test_a_limit_met_on_the_way_is_waited_out_and_nothing_read_twice(
+    api: ScriptedApi,
+) -> None:
+    """Begun anew each time, a long list would never be read to its end."""
+    talks = [talk(discussionId=f"{n:024x}") for n in range(30)]
+    api.shows(*talks)
+    slow = Reply({"title": "Too Many Requests"}, 429, {"Retry-After": "60"})
+    for told in talks[10:20]:
+        api.on("GET", f"/discussions/{told['discussionId']}", slow, told)
+    found = await api.marketplace().discussions(window(api))
+    assert len(found.discussions) == 30
+    assert api.pauses == [60.0] * 10
+    assert len(api.calls) == 1 + 30 + 10 + 1  # the list, each one, again, and the topics
+
+
+async def test_but_not_for_ever(api: ScriptedApi) -> None:
+    talks = [talk(discussionId=f"{n:024x}") for n in range(30)]
+    api.shows(*talks)
+    for told in talks:
+        slow = Reply(None, 429, {"Retry-After": "100"})
+        api.on("GET", f"/discussions/{told['discussionId']}", slow)
+    with pytest.raises(TransientError) as caught:
+        await api.marketplace().discussions(window(api))
+    assert caught.value.retry_after == 100
+    assert sum(api.pauses) / 6 <= 1800
+
+
+async def test_ids_of_another_numbering_stop_no_other(api: ScriptedApi) -> None:
+    """A service may stumble over them: 500 instead of 404."""
+    api.on("GET", f"/discussions/{IDENT}", talk())
+    old = [str(number) for number in range(288598170, 288598180)]
+    for number in old:
+        api.on("GET", f"/discussions/{number}", problem(500))
+    again = await api.marketplace().read_again([sample(ident) for ident in (*old, IDENT)])
+    assert [each.id for each in again.discussions] == [IDENT]
+    assert set(again.faults) == set(old)
+
+
+async def test_one_whose_channel_is_not_said_is_no_other_channels(api: ScriptedApi) -> None:
+    found = await one(api, talk(said("?"), salesChannel=None), sales_channels=["CDISFR"])
+    assert found.messages[0].text == "?"
 
 
 async def test_listed_and_gone_is_said(api: ScriptedApi) -> None:
@@ -406,6 +478,14 @@ async def test_known_ones_are_read_again_by_their_ids(api: ScriptedApi) -> None:
 # Files
 
 
+@pytest.mark.parametrize("opener", ["<style>", "<!-- ", "<p><script>"])
+def test_words_that_begin_what_never_ends_take_no_time(opener: str) -> None:
+    """A customer's page-long markup once took minutes, and the sweep with it."""
+    begun = time.perf_counter()
+    assert plain("Bonjour <p>" + opener * 40_000 + " Merci").endswith("Merci")
+    assert time.perf_counter() - begun < 5
+
+
 async def test_files_that_a_message_names(api: ScriptedApi) -> None:
     named = [{"attachmentName": "photo", "fileFormat": "JPG"}, {"name": "../a\\b.pdf"}, 7]
     [message] = (await one(api, talk(said("?", attachments=named)))).messages
@@ -437,6 +517,30 @@ async def test_while_files_can_not_be_asked_for_there_may_be_one(api: ScriptedAp
         found = await market.discussions(window(api))
         assert not found.faults
         assert [m.files for d in found.discussions for m in d.messages] == [files]
+
+
+@pytest.mark.parametrize(
+    ("answer", "files"),
+    [
+        (problem(404), ()),
+        (problem(403), (MessageFile("", "0"),)),
+        (problem(400, "Bad Request"), (MessageFile("", "0"),)),
+        (Reply({"items": [], "pad": "x" * 70_000}), (MessageFile("", "0"),)),
+        (page({"attachmentName": None, "fileFormat": None}), (MessageFile("fichier", "0"),)),
+    ],
+)
+async def test_files_that_can_not_be_asked_for_are_not_called_none(
+    api: ScriptedApi, answer: Reply, files: tuple[MessageFile, ...]
+) -> None:
+    """The thread then says where a photo may be seen; and no word of anybody waits for it."""
+    api.shows(talk(said("?", attachments=None)), talk(discussionId=OTHER))
+    api.on("GET", "/attachments", answer)
+    market = api.marketplace(size_limit=60_000)
+    for _ in range(2):
+        found = await market.discussions(window(api))
+        assert not found.faults
+        assert found.discussions[0].messages[0].files == files
+    assert len(api.asked("GET", "/attachments")) == 1
 
 
 async def test_files_are_fetched_with_their_contents(api: ScriptedApi) -> None:
@@ -481,6 +585,41 @@ async def test_an_answer_that_is_none(
     api.on("GET", "/discussions", reply)
     with pytest.raises(kind):
         await api.marketplace(size_limit=60_000).discussions(window(api))
+
+
+@pytest.mark.parametrize("link", ['<https://api.octopia.test/v3>; rel="successor-version"', "<>"])
+async def test_a_link_that_speaks_of_no_page_ends_no_list(api: ScriptedApi, link: str) -> None:
+    """Gateways add links of their own, of a deprecation for one (RFC 9745)."""
+    talks = [talk(discussionId=f"{n:024x}") for n in range(60)]
+    api.shows(*talks)
+    first, second = page(*talks[:50]), page(*talks[50:])
+    for reply in (first, second):
+        reply.headers["Link"] = link
+    api.on("GET", "/discussions", first, second)
+    assert len((await api.marketplace().discussions(window(api))).discussions) == 60
+
+
+async def test_an_empty_page_is_the_last_whatever_it_names(api: ScriptedApi) -> None:
+    api.shows(talk())
+    more = page(next_=f"{API}/discussions?pageIndex=7")
+    api.on("GET", "/discussions", page(talk(), next_=f"{API}/discussions?pageIndex=2"), more)
+    assert len((await api.marketplace().discussions(window(api))).discussions) == 1
+    assert len(api.asked("GET", "/discussions")) == 2
+
+
+async def test_no_content_is_an_empty_list(api: ScriptedApi) -> None:
+    api.on("GET", "/discussions", Reply(None, 204, {"Content-Type": ""}))
+    assert await api.marketplace().discussions(window(api)) == Listing(())
+
+
+@pytest.mark.parametrize("segment", ["..", ".", "", " "])
+async def test_no_identifier_leads_to_another_address(api: ScriptedApi, segment: str) -> None:
+    market = api.marketplace()
+    with pytest.raises(RefusedError):
+        await market.messaging.mark_seen([segment])
+    with pytest.raises(RefusedError):
+        await market.order_for_money(segment)
+    assert api.calls == []
 
 
 async def test_null_items_are_none(api: ScriptedApi) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 
 from mailbridge.domain.discussion import AuthorKind
@@ -74,6 +76,28 @@ async def test_a_message_as_the_newer_pages_describe_it(open_talk: ScriptedApi) 
                 {"content": "JVBERg==", "name": "Bon de retour.v2", "fileFormat": "pdf"}
             ],
         }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "ident"),
+    [({"messageId": 288}, "288"), ({"id": " m9 "}, "m9"), ({"messageId": True}, ""), ([], "")],
+)
+async def test_the_id_of_a_message_is_the_one_that_listings_show(
+    open_talk: ScriptedApi, answer: Any, ident: str
+) -> None:
+    open_talk.on("POST", "/messages", Reply(answer, 201))
+    assert await send(open_talk.marketplace()) == ident
+
+
+async def test_files_of_one_name_stay_apart(open_talk: ScriptedApi) -> None:
+    files = [File(name, "image/png", b"x") for name in ("image.png", "image.PNG", "image.jpg")]
+    await send(open_talk.marketplace(), TEXT, *files)
+    [sent] = open_talk.sent("POST", "/messages")
+    assert [(file["name"], file["fileFormat"]) for file in sent["attachments"]] == [
+        ("image", "png"),
+        ("image-2", "png"),
+        ("image", "jpg"),
     ]
 
 
@@ -254,6 +278,8 @@ async def test_nobody_but_those_named_is_written_to(api: ScriptedApi) -> None:
         (problem(400, "", {"isOpen": ["Vous n'avez pas répondu au client"]}), "last"),
         (problem(409, "Conflict", detail="A cancellation request is pending."), "cancel"),
         (problem(409, "Already closed"), "already"),
+        (problem(409, "Discussion déjà clôturée"), "already"),
+        (problem(409, "A cancellation was already asked for"), "cancel"),
         (problem(404, "Not Found"), "unknown id"),
         (problem(409, "Conflict"), "last"),  # by who wrote last
     ],
@@ -348,6 +374,7 @@ async def test_how_far_an_order_is(
         ({"status": "Cancelled"}, LineStage.REFUNDED),  # it had left the house
         ({"status": "Vanished"}, LineStage.UNKNOWN),
         ({"sellingPrice": None, "offerPrice": {}}, LineStage.UNKNOWN),
+        ({"sellingPrice": {"unitSalesPrice": -3, "shippingCost": 0}}, LineStage.UNKNOWN),
     ],
 )
 async def test_how_far_a_line_is(
@@ -365,6 +392,8 @@ async def test_how_far_a_line_is(
         {"sellingPrice": {"unitSalesPrice": "abc"}},
         {"sellingPrice": {"unitSalesPrice": 1e300}},
         {"sellingPrice": {"unitSalesPrice": True}},
+        {"sellingPrice": {"unitSalesPrice": "1E+9999999"}},
+        {"sellingPrice": {"unitSalesPrice": "-1E+9999999"}},
         {"orderLineId": None},
     ],
 )
@@ -565,6 +594,27 @@ async def test_requests_say_what_became_of_each_line(api: ScriptedApi) -> None:
     assert found.gesture_left == Decimal("7.25")
 
 
+async def test_a_request_is_the_orders_by_either_of_its_names(api: ScriptedApi) -> None:
+    """One that is not seen would be held to be absent, and asked for a second time."""
+    two = {"number": "655f0e7b", "reference": "1055472612-A"}
+    api.on("GET", "/orders/655f0e7b", order(**two))
+    pending = {"cancellationRequestId": "R1", "status": "Pending", "lines": [{"lineId": "L1"}]}
+
+    async def by_reference(request: httpx.Request) -> httpx.Response:
+        mine = request.url.params["orderSellerId"] == "1055472612-A"
+        told = [pending | {"orderSellerId": "1055472612-A"}] if mine else []
+        return httpx.Response(
+            200,
+            headers={"Content-Type": "application/json"},
+            stream=httpx.ByteStream(json.dumps({"items": told}).encode()),
+        )
+
+    api.on("GET", "/order-cancellation-requests", Reply(does=by_reference))
+    found = await api.marketplace().order_for_money("655f0e7b")
+    assert found is not None
+    assert [each.id for each in found.requests] == ["R1"]
+
+
 async def test_requests_that_can_not_be_read_are_no_empty_list(api: ScriptedApi) -> None:
     api.on("GET", "/orders/2310171354KBDRE", order())
     api.on("GET", "/order-cancellation-requests", page({"status": "Accepted"}))
@@ -585,3 +635,25 @@ async def test_what_the_service_asks_us_to_wait_is_waited_for_or_told(api: Scrip
         await api.marketplace().orders(["1"])
     assert caught.value.retry_after == 90
     assert api.pauses == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("9" * 400, 3600),
+        ("86400", 3600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("Tue, 17 Oct 2023 14:01:30 GMT", 90),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("-5", None),
+        ("soon", None),
+    ],
+)
+async def test_nobody_sleeps_for_longer_than_an_hour(
+    api: ScriptedApi, told: str, seconds: float | None
+) -> None:
+    headers = {"Retry-After": told, "Date": "Tue, 17 Oct 2023 14:00:00 GMT"}
+    api.on("GET", "/orders/1", Reply(None, 429, headers))
+    with pytest.raises(TransientError) as caught:
+        await api.marketplace().orders(["1"])
+    assert caught.value.retry_after == seconds
