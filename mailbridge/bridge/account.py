@@ -70,7 +70,8 @@ class AccountBridge:
             await self.filing.run(session)
             for watched in await self.intake.watched(session):
                 await self.intake.scan(session, watched)
-            await self.intake.mark_read(session, await self.judging.run())
+            await self.judging.run()
+            await self.intake.mark_read(session)
             await self.outgoing()
             await self.filing.run(session)
             await self.flagging.run(session)
@@ -164,7 +165,8 @@ class AccountBridge:
         async with ctx.mailbox.session() as session:
             while True:
                 await self.intake.scan(session, watched)
-                await self.intake.mark_read(session, await self.judging.run())
+                await self.judging.run()
+                await self.intake.mark_read(session)
                 alive()
                 seconds = ctx.config.imap.poll.total_seconds()
                 due = await self.judging.next_due()

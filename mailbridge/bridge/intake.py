@@ -6,8 +6,9 @@ A chunk of mails is read first, then written down in one transaction (`keeping`)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.judging import Judging
@@ -25,11 +26,10 @@ from mailbridge.domain.routing import (
     ReplyTo,
     route,
 )
-from mailbridge.journal.tables import CopyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.automatic import Bounce, bounce
 from mailbridge.mail.incoming import IncomingMail, UnreadableMail, read_headers, read_mail
-from mailbridge.mail.port import Fetched, MailboxSession, SpecialUse
+from mailbridge.mail.port import Fetched, MailboxRefused, MailboxSession, SpecialUse
 
 __all__ = ["Intake"]
 
@@ -271,12 +271,24 @@ class Intake:
         except UnreadableMail:
             return None
 
-    async def mark_read(self, session: MailboxSession, copies: Iterable[CopyRow]) -> None:
-        """Mark delivered copies of accepted replies read: they are dealt with."""
-        for copy in copies:
-            state = await session.state(copy.folder)
-            if state.uidvalidity == copy.uidvalidity:
-                await session.add_flags(copy.folder, [copy.uid], ["\\Seen"])
+    async def mark_read(self, session: MailboxSession) -> None:
+        """Mark delivered copies of judged replies read; safe to repeat.
+
+        Of a reply that was done nobody has to hear, and of a held one the notice is the news: two
+        unread mails about one thing would look like two things.
+        """
+        async with self._ctx.read() as tx:
+            places = groupby(await tx.replies.copies_to_mark(), lambda c: (c.folder, c.uidvalidity))
+            copies = {place: list(group) for place, group in places}
+        for (folder, uidvalidity), group in copies.items():
+            try:
+                if (await session.state(folder)).uidvalidity == uidvalidity:
+                    await session.add_flags(folder, [c.uid for c in group], ["\\Seen"])
+            except MailboxRefused as error:
+                # A folder that is gone, or read-only: not worth asking for ever.
+                self._ctx.log.warning("copies not marked read", folder=folder, code=error.code)
+            async with self._ctx.write() as tx:
+                await tx.replies.copies_marked(group)
 
 
 def _envelope(head: IncomingMail) -> Envelope:

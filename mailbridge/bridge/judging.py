@@ -23,7 +23,7 @@ from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
 from mailbridge.domain.verdict import Accept, Case, Colleague, Hold, Ignore, Wait, judge
 from mailbridge.domain.vocabulary import Verb
 from mailbridge.domain.wording import clean_line
-from mailbridge.journal.tables import CopyRow, DiscussionRow, ReplyRow
+from mailbridge.journal.tables import DiscussionRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.outgoing import check_outgoing
 from mailbridge.mail.rendering import TemplateBroken
@@ -57,57 +57,49 @@ class Judging:
         self._obeying = obeying
         obeying.fitness = self._against
 
-    async def run(self) -> list[CopyRow]:
-        """Judge all gathered replies; the delivered copies that may be marked read now."""
+    async def run(self) -> None:
+        """Judge all gathered replies."""
         async with self._ctx.read() as tx:
             gathered = await tx.replies.in_state(IntakeState.GATHERING)
-        read: list[CopyRow] = []
         for row in gathered:
             async with self._ctx.write() as tx:
                 reply = await tx.replies.get(row.id)
-                if reply is None or reply.state != IntakeState.GATHERING:
-                    continue
-                if await self._judge(tx, reply):
-                    read += [c for c in await tx.replies.copies(reply.id) if not c.in_sent]
-        return read
+                if reply is not None and reply.state == IntakeState.GATHERING:
+                    await self._judge(tx, reply)
 
     async def next_due(self) -> datetime | None:
         """When waiting for a better copy ends next."""
         async with self._ctx.read() as tx:
             return await tx.replies.next_due()
 
-    async def _judge(self, tx: Transaction, reply: ReplyRow) -> bool:
-        """Judge one; True if it was dealt with (its delivered copy may be marked read)."""
+    async def _judge(self, tx: Transaction, reply: ReplyRow) -> None:
         discussion = await tx.discussions.get(reply.discussion)
         if discussion is None:
-            return False
+            return
         commands = read_commands(reply.commands)
         if reply.lay_there and await self._already_recorded(tx, reply):
             self._move(tx, reply, IntakeEvent.SETTLE, "the marketplace shows it")
-            return True
+            return
         code_fault = await self._try_code(tx, reply, discussion, commands)
         if code_fault:
             self._move(tx, reply, IntakeEvent.SETTLE, "wrong code")
-            return True
+            return
         findings = Findings.from_json(reply.findings)
         case = await self._case(tx, reply, findings, commands)
         match judge(case):
             case Wait():
-                return False
+                pass
             case Ignore(sign):
                 self._move(tx, reply, IntakeEvent.IGNORE, sign)
                 await tx.replies.drop_attachments(reply.id)
                 self._ctx.log.info("automatic mail ignored", discussion=discussion.short, sign=sign)
-                return True
             case Accept():
                 await self._obeying.obey(tx, reply, discussion, IntakeEvent.ACCEPT)
                 self._ctx.log.info(
                     "reply accepted", discussion=discussion.short, evidence=reply.evidence
                 )
-                return True
             case Hold() as hold:
                 await self._hold(tx, reply, discussion, hold)
-                return False
 
     async def _against(self, tx: Transaction, reply: ReplyRow) -> Hold | None:
         """What still speaks against a held reply once a person wants it sent as it stands:

@@ -109,9 +109,32 @@ class Replies:
         )
         return list(await self._session.scalars(query))
 
+    async def copies_to_mark(self) -> list[CopyRow]:
+        """Delivered copies of judged replies that were not marked read yet."""
+        query = (
+            select(CopyRow)
+            .join(ReplyRow, (ReplyRow.account == CopyRow.account) & (ReplyRow.id == CopyRow.reply))
+            .where(
+                CopyRow.account == self._account,
+                CopyRow.in_sent.is_(False),
+                CopyRow.marked_read.is_(False),
+                ReplyRow.state != IntakeState.GATHERING,
+            )
+            .order_by(CopyRow.folder, CopyRow.uidvalidity, CopyRow.uid)
+        )
+        return list(await self._session.scalars(query))
+
+    async def copies_marked(self, rows: Sequence[CopyRow]) -> None:
+        """These are marked read, or cannot be."""
+        for row in rows:
+            known = await self.copy_known(row.folder, row.uidvalidity, row.uid)
+            if known is not None:
+                known.marked_read = True
+
     async def add_copy(self, row: CopyRow) -> None:
         """A copy seen; seeing it again changes nothing."""
-        await self._session.merge(row)
+        if await self.copy_known(row.folder, row.uidvalidity, row.uid) is None:
+            self._session.add(row)
 
     async def copy_moved(self, row: CopyRow, folder: str, uidvalidity: int, uid: int) -> None:
         """A copy lies elsewhere now."""
@@ -132,6 +155,7 @@ class Replies:
                 reply=row.reply,
                 message_id=row.message_id,
                 in_sent=row.in_sent,
+                marked_read=row.marked_read,
             )
         )
 

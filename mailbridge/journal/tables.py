@@ -301,6 +301,8 @@ class CopyRow(Base):
     reply: Mapped[str | None] = mapped_column(String(64))
     message_id: Mapped[str] = mapped_column(String(998))
     in_sent: Mapped[bool]
+    marked_read: Mapped[bool] = mapped_column(default=False)
+    """Done once, after its reply was judged: whoever marks it unread again is left to it."""
 
 
 class AttachmentRow(Base):

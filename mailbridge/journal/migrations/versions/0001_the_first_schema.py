@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.Column("reply", sa.String(length=64), nullable=True),
         sa.Column("message_id", sa.String(length=998), nullable=False),
         sa.Column("in_sent", sa.Boolean(), nullable=False),
+        sa.Column("marked_read", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("account", "folder", "uidvalidity", "uid"),
     )
     with op.batch_alter_table("copy", schema=None) as batch_op:
