@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.rendering import Files, Rendered, Renderer, RenderFault
 from mailbridge.domain.filing import MACHINE, FilingEvent, FilingState
-from mailbridge.journal.tables import DiscussionRow, FilingRow
+from mailbridge.domain.intake import IntakeState
+from mailbridge.journal.tables import DiscussionRow, FilingRow, ReplyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.port import MailboxRefused, MailboxSession, SpecialUse
 
@@ -292,8 +293,14 @@ class Filing:
         async with ctx.read() as tx:
             mails = [m for m in await tx.filings.filed(thread.id) if m.folder == source]
             copies = await tx.replies.copies_in(thread.id, source)
+            replies = await tx.replies.of_discussion(thread.id)
         await session.ensure_folder(target)
         places = (await whereabouts(session, mails)).get(source, {})
+        # Clients that write their flags late (NeoMutt does when it leaves the folder) would come
+        # after the move: what an agent answered, an agent has read.
+        answered = _answered(mails, replies)
+        if known := sorted(places[m.id] for m in answered if m.id in places):
+            await session.add_flags(source, known, [_SEEN])
         state = await session.state(source)
         copies = [c for c in copies if c.uidvalidity == state.uidvalidity and not c.in_sent]
         # A move that was cut off may have left mails in both folders: ours are finished here,
@@ -320,6 +327,17 @@ class Filing:
                 mail.folder, mail.uid, mail.uidvalidity = target, None, None
             tx.note("thread moved", discussion=thread.id, subject=target)
         ctx.log.info("thread moved", discussion=thread.short, folder=target, mails=len(uids))
+
+
+def _answered(mails: Sequence[FilingRow], replies: Iterable[ReplyRow]) -> list[FilingRow]:
+    """Those that replies answer, and the discussion's messages that came before them."""
+    answers = {r.answers for r in replies if r.state in (IntakeState.ACCEPTED, IntakeState.SETTLED)}
+    last = max((m.id for m in mails if m.message_id in answers), default=0)
+    return [
+        m
+        for m in mails
+        if m.message_id in answers or (m.id < last and m.key.startswith("message:"))
+    ]
 
 
 async def _alive(session: MailboxSession, folder: str, message_ids: Sequence[str]) -> set[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from mailbridge.sandbox.books import BookedDiscussion, CloseRule
 from mailbridge.sandbox.faults import AnswerLost, HtmlError, InternalError, Refusal
 from tests.doors import CLOSE_UNCLEAR, CLOSE_UNKNOWN, Ask
@@ -245,6 +247,42 @@ async def test_a_move_cut_off_in_the_middle_is_finished_and_not_repeated(tmp_pat
         assert len(ids) == len(set(ids)) == 3
         # Ours are gone from the inbox; the agent's own mail is left to the agent.
         assert [m.message["X-Mailbridge-Account"] for m in await shop.inbox()] == [None]
+
+
+@pytest.mark.once
+async def test_flags_come_along_when_a_thread_moves_and_what_was_answered_is_read(
+    tmp_path: Path,
+) -> None:
+    async with open_shop(tmp_path) as shop:
+        # An agent's label; and a client that has not yet written that the mail was read.
+        discussion = await answered(shop)
+        agent = shop.world.agent()
+        await agent.mark(await shop.first(discussion), "$label2")
+        assert not (await shop.first(discussion)).seen
+        await shop.settle()
+        assert discussion.closed
+        (closed,) = await shop.thread(discussion, "Clos")
+        assert closed.seen
+        assert "$label2" in {flag.lower() for flag in closed.flags}
+        assert all(m.seen for m in await shop.inbox("Clos"))
+
+        shop.world.books.customer_writes(discussion, "Il manque une pièce.")
+        await shop.settle()
+        first, second = await shop.thread(discussion)
+        assert first.seen
+        assert "$label2" in {flag.lower() for flag in first.flags}
+        assert not second.seen
+
+
+@pytest.mark.once
+async def test_what_nobody_answered_stays_unread_when_its_thread_moves(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = shop.world.cast.claim()
+        await shop.settle()
+        shop.world.books.close_by_force(discussion)
+        await shop.settle()
+
+        assert [m.seen for m in await shop.thread(discussion, "Clos")] == [False]
 
 
 async def test_moving_the_thread_closes_where_it_is_switched_on(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.sandbox.agent import Agent, SeenMail
+from mailbridge.sandbox.agent import SeenMail
 from tests.shop import Shop, open_shop
 
 ANSWER = "Bonjour, votre colis arrive demain."

@@ -311,11 +311,14 @@ class TestEveryServer:
 
     async def test_mails_are_moved(self, session: ImapSession) -> None:
         await session.ensure_folder("Clos")
-        await session.append("INBOX", [mail(1), mail(2), mail(3)])
+        await session.append("INBOX", [mail(1, flags=["\\Seen", "$Mailbridge"]), mail(2), mail(3)])
         uids = await session.uids("INBOX")
         await session.move("INBOX", [uids[0], uids[2], 4711], "Clos")
         assert await session.uids("INBOX") == [uids[1]]
         assert await stored(session, "Clos") == [mail(1).data, mail(3).data]
+        read, unread = await session.headers("Clos", await session.uids("Clos"))
+        assert read.flags >= {"\\Seen", "$Mailbridge"}
+        assert not unread.flags & {"\\Seen", "$Mailbridge"}
         await session.move("INBOX", [uids[1]], "INBOX")
         assert await session.uids("INBOX") == [uids[1]]
 
