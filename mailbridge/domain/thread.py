@@ -53,6 +53,16 @@ _ANSWER_MARK = re.compile(
     r"^(?:(?:re|ré|ré?p|fwd?|tr|aw|wg|sv|vs|antw|rv|enc|i|r)\s*(?:\[\d*\])?\s*:|\[[^\]]*\])\s*",
     re.IGNORECASE,
 )
+# What the marketplace writes behind its own titles, and a list of mails is no place for: the
+# product's number and condition, which the order card has (« Je n'ai pas reçu ma commande - Copeaux
+# de chêne - Occasion (AUC2009863600561) »), and the moment, which the mail has (« Demande de
+# modification d'adresse de livraison 17/10/2023 15:58:01 »). Both were seen.
+_PRODUCT = re.compile(
+    r"(?:\s+-\s+(?i:neuf|neuve|(?:d['’])?occasion|reconditionnée?|new|used|refurbished)"
+    r"(?:\s*[-,–:]\s*[^\W\d_][\w' ’]{2,20})?)?"
+    r"\s*\((?=(?:[A-Z]*[0-9]){8})[0-9A-Z]{9,20}\)$"
+)
+_MOMENT = re.compile(r"\s+[0-3]\d/[01]\d/20\d\d\s+[0-2]\d:[0-5]\d:[0-5]\d$")
 _FOREIGN_ID = re.compile(r"\(\s*([A-Za-z]{2}-[0-9A-Za-z]{1,16})\s*\)")
 
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
@@ -92,17 +102,19 @@ class Thread:
 def frozen_subject(discussion: Discussion, short: str, *, language: str = "fr") -> str:
     """The thread's subject: `<title> – commande <number> (CD-7F3K2)`, id always whole at its end.
 
-    The customer's title loses control and bidi characters, answer marks and `[..]` at its front,
-    and anything in brackets that looks like an id of ours. No longer than `SUBJECT_LIMIT`.
+    The title loses control and bidi characters, answer marks and `[..]` at its front, the
+    product's number and condition or the moment at its end, and the brackets of anything that
+    looks like an id of ours. Where it says nothing (a seller's own title is often the order's
+    number) the kind of discussion stands there. No longer than `SUBJECT_LIMIT`.
     """
     words = language if language in _TITLES else "fr"
-    title = _bare_title(clean_line(discussion.subject, 300))
-    tail = f" ({short.upper()})"
     number = clean_line(discussion.order_number or "", 30)
+    title = _bare_title(clean_line(discussion.subject, 300))
+    if title == number or not any(unicodedata.category(c)[0] in "LNPS" for c in title):
+        title = _TITLES[words][discussion.kind]
+    tail = f" ({short.upper()})"
     if number and number not in title[:60]:
         tail = f" – {_ORDER[words]} {number}{tail}"
-    if not any(unicodedata.category(c)[0] in "LNPS" for c in title):
-        title = _TITLES[words][discussion.kind]
     return _cut(title, SUBJECT_LIMIT - len(tail)) + tail
 
 
@@ -111,8 +123,11 @@ def _bare_title(title: str) -> str:
     while True:
         shorter = _ANSWER_MARK.sub("", title, count=1).strip()
         if shorter == title:
-            return title
+            break
         title = shorter
+    bare = _MOMENT.sub("", _PRODUCT.sub("", title)).strip()
+    # A product's number alone still tells more than the kind of discussion.
+    return bare or title
 
 
 def _cut(text: str, limit: int) -> str:

@@ -73,6 +73,45 @@ def test_subject_is_cleaned(written: str, kept: str) -> None:
     assert subject(written) == f"{kept} (CD-7F3K2)"
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (
+            "Je n'ai pas reçu ma commande - Copeaux de chêne 20g - Heavy Toasted | L'ajout de  - "
+            "Occasion (AUC2009863600561)",
+            "Je n'ai pas reçu ma commande - Copeaux de chêne 20g - Heavy Toasted | L'ajout de",
+        ),
+        (
+            "Mon produit est abîmé - Vase en grès émaillé vert sauge - Neuf (AUC3760100000012)",
+            "Mon produit est abîmé - Vase en grès émaillé vert sauge",
+        ),
+        ("Produit défectueux - Lampe - Occasion - Comme neuf (AUC3760100000012)",
+         "Produit défectueux - Lampe"),
+        ("Détail produit Copeaux de chêne 20g - Heavy Toasted | L'ajout de ",
+         "Détail produit Copeaux de chêne 20g - Heavy Toasted | L'ajout de"),
+        ("[CERTIFIEE] Demande de modification d'adresse de livraison 17/10/2023 15:58:01",
+         "Demande de modification d'adresse de livraison"),
+        ("Livraison prévue le 17/10/2023 ?", "Livraison prévue le 17/10/2023 ?"),
+        # What a person may have written stays.
+        ("Reçu le 17/10/2023", "Reçu le 17/10/2023"),
+        ("Ma lampe est cassée - Neuf", "Ma lampe est cassée - Neuf"),
+        ("Autre question - Vase (AUC3760100000012)", "Autre question - Vase"),
+        ("Ma lampe (IKEA) - Neuf et déballé", "Ma lampe (IKEA) - Neuf et déballé"),
+        ("Chargeur (USB-C)", "Chargeur (USB-C)"),
+        ("Pneu (20555R16)", "Pneu (20555R16)"),
+        ("(AUC3760100000012)", "(AUC3760100000012)"),
+    ],
+)  # fmt: skip
+def test_what_tells_nothing_in_a_list_is_left_out(written: str, kept: str) -> None:
+    assert subject(written) == f"{kept} (CD-7F3K2)"
+
+
+def test_a_title_that_is_but_the_orders_number_gives_way_to_the_kind() -> None:
+    assert (
+        subject("2611201A8ZQ4", "2611201A8ZQ4") == "Réclamation – commande 2611201A8ZQ4 (CD-7F3K2)"
+    )
+
+
 def test_a_number_that_the_title_names_is_not_repeated() -> None:
     assert subject("Où est 2611201A8ZQ4 ?", "2611201A8ZQ4") == "Où est 2611201A8ZQ4 ? (CD-7F3K2)"
 
