@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from tests.desk import Desk, open_desk
-from tests.test_cli import FAILED, OK, logging_as_it_was, mailbridge
+from tests.test_cli import FAILED, OK, logging_as_it_was, mailbridge, running, until
 
 __all__ = ["logging_as_it_was"]
 
@@ -75,3 +76,28 @@ async def test_what_makes_no_sense_is_said(desk: Desk, words: tuple[str, ...], s
     told = await mailbridge("-c", desk.write(), "notify", *words)
     assert (told.code, told.out) == (FAILED, "")
     assert said in told.err
+
+
+async def test_a_daemon_is_asked_part_by_part_and_keeps_one_pace(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailbridge.campaign._PART", 2)
+    async with desk.world() as world:
+        here = ("-c", desk.write(replies={"enabled": "true"}))
+        numbers = [world.cast.order().number for _ in range(3)]
+        async with running(desk, here[1]):
+            began = world.clock()
+            told = await mailbridge(*here, "notify", "--text", NEWS, *numbers, "--json")
+            assert told.code == OK, told
+            outcomes = [json.loads(line) for line in told.out.splitlines()]
+            assert [(o["order"], o["kind"]) for o in outcomes] == [(n, "planned") for n in numbers]
+
+            async def arrived() -> bool:
+                return len(world.relay.accepted) == 3
+
+            await until(arrived)
+            told = await mailbridge(*here, "notify", "--text", NEWS, *numbers, "--resume")
+            assert (told.code, told.out) == (OK, "3 written to before, passed over\n")
+        assert [mail.text for mail in world.relay.accepted] == [NEWS] * 3
+        # The third came in a request of its own, and waits for the two before it all the same.
+        assert world.relay.accepted[-1].at - began >= timedelta(seconds=4)

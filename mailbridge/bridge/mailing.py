@@ -36,7 +36,11 @@ _AT_ONCE = 50
 """Orders asked for in one call."""
 
 _PACE = timedelta(seconds=2)
-"""Between two mails of a mailing: what agents write meanwhile does not wait behind all of it."""
+"""Between two mails of mailings: what agents write meanwhile does not wait behind all of them.
+
+Counted from the last one that waits in the journal, so that a long list may come in parts, be gone
+on with later, or be joined by another.
+"""
 
 _BY = "mailbridge notify"
 
@@ -92,7 +96,6 @@ async def write_to(
     bridges: Sequence[AccountBridge], mailing: Mailing, numbers: Sequence[str]
 ) -> AsyncIterator[Outcome]:
     """Write about each of these orders, in their order; raises MarketplaceError."""
-    planned = 0
     given = list(dict.fromkeys(n.strip() for n in numbers if n.strip()))
     for start in range(0, len(given), _AT_ONCE):
         chunk = given[start : start + _AT_ONCE]
@@ -110,9 +113,7 @@ async def write_to(
                 case Outcome() as outcome:
                     yield outcome
                 case (bridge, order):
-                    outcome = await _write(bridge, mailing, order, planned * _PACE)
-                    planned += outcome.kind is OutcomeKind.PLANNED
-                    yield outcome
+                    yield await _write(bridge, mailing, order)
 
 
 async def _found(
@@ -147,9 +148,7 @@ def _again(mailing: Mailing, bridge: AccountBridge, number: str, short: str) -> 
     return Outcome(number, OutcomeKind.REFUSED, name, told, words)
 
 
-async def _write(
-    bridge: AccountBridge, mailing: Mailing, order: Order, later: timedelta
-) -> Outcome:
+async def _write(bridge: AccountBridge, mailing: Mailing, order: Order) -> Outcome:
     """Plan one, or show it."""
     ctx, number = bridge.ctx, order.number
     try:
@@ -190,11 +189,13 @@ async def _write(
         )
         tx.replies.add(reply)
         await tx.flush()
+        before = await tx.deliveries.last_due(_BY)
         tx.note("mailing", discussion=row.id, subject=identity, detail=mailing.campaign)
         await bridge.obeying.obey(tx, reply, row, IntakeEvent.ACCEPT)
         await tx.flush()
         for delivery in await tx.deliveries.of_reply(identity):
-            delivery.due_at += later
+            if before is not None:
+                delivery.due_at = max(delivery.due_at, before + _PACE)
         return Outcome(number, OutcomeKind.PLANNED, ctx.name, row.short.upper())
 
 

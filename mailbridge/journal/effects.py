@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailbridge.domain.closing import SETTLED, ClosingState
 from mailbridge.domain.delivery import MAY_HAVE_LEFT, DeliveryState
 from mailbridge.domain.filing import FilingState
-from mailbridge.journal.tables import ClosingRow, DeliveryRow, FilingRow
+from mailbridge.journal.tables import ClosingRow, DeliveryRow, FilingRow, ReplyRow
 
 __all__ = ["Closings", "Deliveries", "Filings"]
 
@@ -183,6 +183,23 @@ class Deliveries:
             .order_by(DeliveryRow.id)
         )
         return list(await self._session.scalars(query))
+
+    async def last_due(self, sender_name: str) -> datetime | None:
+        """When the last of this sender's dispatches that were never tried yet is due."""
+        query = (
+            select(func.max(DeliveryRow.due_at))
+            .join(
+                ReplyRow,
+                (ReplyRow.account == DeliveryRow.account) & (ReplyRow.id == DeliveryRow.reply),
+            )
+            .where(
+                DeliveryRow.account == self._account,
+                DeliveryRow.state == DeliveryState.PLANNED,
+                DeliveryRow.attempts == 0,
+                ReplyRow.sender_name == sender_name,
+            )
+        )
+        return await self._session.scalar(query)
 
     async def due(self) -> list[DeliveryRow]:
         """Planned and due, oldest first."""

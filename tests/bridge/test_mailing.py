@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from mailbridge.bridge.mailing import Mailing
 from mailbridge.bridge.operations import OperationRefused
+from mailbridge.domain.delivery import DeliveryState
 from mailbridge.sandbox.faults import InternalError
 from mailbridge.sandbox.orders import BookedOrder
 from tests.doors import Ask
@@ -97,6 +99,29 @@ async def test_a_mailing_broken_off_goes_on(tmp_path: Path) -> None:
         await shop.settle()
         await shop.later(minutes=1)
         assert shop.sent == [NEWS] * 3
+
+
+@pytest.mark.once
+async def test_the_pace_holds_over_parts_restarts_and_mailings(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        await shop.settle()
+        orders: list[BookedOrder | str] = [shop.world.cast.order() for _ in range(6)]
+        await notify(shop, orders[:2], text=NEWS)
+        await notify(shop, orders[2:4], text=NEWS)  # the next part of a long list
+        await shop.restart()
+        await notify(shop, orders[:5], text=NEWS, resume=True)
+        await notify(shop, orders[5:], text=NEWS, campaign="autre")
+        async with shop.bridge.ctx.read() as tx:
+            planned = await tx.deliveries.in_state(DeliveryState.PLANNED)
+        due = [delivery.due_at for delivery in planned]
+        assert [later - due[0] for later in due] == [timedelta(seconds=2 * n) for n in range(6)]
+
+        # Once they are gone nothing waits for them.
+        await shop.later(minutes=1)
+        assert len(shop.sent) == 6
+        await notify(shop, orders[:1], text=NEWS, campaign="encore")
+        await shop.settle(rounds=1)
+        assert len(shop.sent) == 7
 
 
 @pytest.mark.parametrize(
