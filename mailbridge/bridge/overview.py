@@ -65,7 +65,9 @@ def _order(order: Order) -> Answer:
         "deliver_by": _iso(order.deliver_by),
         "total": str(order.total),
         "shipping": str(order.shipping_total),
-        "refunded": str(sum(voucher.amount for voucher in order.vouchers)),
+        "refunded": None
+        if order.vouchers is None
+        else str(sum(voucher.amount for voucher in order.vouchers)),
         "has_claims": order.has_claims,
         "lines": [
             {
@@ -95,7 +97,7 @@ def _order(order: Order) -> Answer:
                 "at": _iso(voucher.created_at),
                 "by": voucher.source,
             }
-            for voucher in order.vouchers
+            for voucher in order.vouchers or ()
         ],
     }
 

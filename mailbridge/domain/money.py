@@ -217,6 +217,9 @@ def plan_movement(
     asked: Asked, order: Order, allowed: Allowed, spent: Spent = Spent()
 ) -> Movement | Impossible:
     """The one movement that does what was asked, or why there is none."""
+    if order.vouchers is None:
+        # Read for its card, not for its money: nobody can say what is left of it.
+        return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
     movement = (
         _refund(asked, order, allowed, spent)
         if asked.gesture is None
@@ -351,7 +354,7 @@ def _left(order: Order, spent: Spent) -> Decimal:
     """
     back = sum((x.price + x.shipping for x in order.lines if _gone(x, spent.lines)), Decimal(0))
     gestures, others = Decimal(0), Decimal(0)
-    for voucher in order.vouchers:
+    for voucher in order.vouchers or ():
         if voucher.motive in _MOTIVES:
             gestures += voucher.amount
         else:

@@ -144,7 +144,8 @@ class Order:
     """WSDL `Customer/EncryptedEmail`; None when the service no longer gives it."""
     lines: tuple[OrderLine, ...] = ()
     parcels: tuple[Parcel, ...] = ()
-    vouchers: tuple[Voucher, ...] = ()
+    vouchers: tuple[Voucher, ...] | None = ()
+    """None: this reading does not tell whether there are any."""
     total: Decimal = Decimal(0)
     shipping_total: Decimal = Decimal(0)
     ship_by: datetime | None = None
@@ -163,10 +164,12 @@ class Order:
         """This reading, with what only one for money tells kept from the one `before` it.
 
         Where gestures and refunds are requests, no list of orders tells them: a list read after
-        them would take them off the card again.
+        them would take them off the card again. What was given stays given; that nothing was, is
+        true only of the moment when it was read.
         """
+        vouchers = self.vouchers if self.vouchers is not None else before.vouchers or None
         if self.requests or not before.requests:
-            return self
+            return replace(self, vouchers=vouchers)
         known = {line.row: line for line in before.lines}
         return replace(
             self,
@@ -178,7 +181,7 @@ class Order:
                 else line
                 for line in self.lines
             ),
-            vouchers=self.vouchers or before.vouchers,
+            vouchers=vouchers,
             requests=before.requests,
             gesture_left=before.gesture_left,
         )

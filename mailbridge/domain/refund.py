@@ -255,14 +255,15 @@ def as_told_here(before: Order, now: Order, asked_at: datetime) -> Order:
 
     return replace(
         before,
-        vouchers=tuple(v for v in now.vouchers if old(v.created_at)),
+        vouchers=tuple(v for v in now.vouchers or () if old(v.created_at)),
         requests=tuple(r for r in now.requests if old(r.created_at)),
     )
 
 
 def _more_vouchers(sought: Sought, before: Order, now: Order) -> bool:
     def count(order: Order) -> int:
-        return sum(v.amount == sought.amount and v.motive == sought.motive for v in order.vouchers)
+        given = order.vouchers or ()
+        return sum(v.amount == sought.amount and v.motive == sought.motive for v in given)
 
     return count(now) > count(before)
 

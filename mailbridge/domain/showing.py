@@ -25,6 +25,15 @@ class Topic(StrEnum):
     REFUNDS = "refunds"
 
 
+_UNKNOWN = ("?",)
+"""Nothing was said of it, because nothing was known."""
+
+
+def _no_news(before: tuple[str, ...], now: tuple[str, ...] | None) -> bool:
+    """To learn that there is nothing is no change, and nor is it to know no longer."""
+    return now == _UNKNOWN or (before == _UNKNOWN and not now)
+
+
 @dataclass(frozen=True, slots=True)
 class Showing:
     """What one card said, in words that are only ever compared."""
@@ -44,9 +53,9 @@ class Showing:
                 Topic.STATE: (order.state if order.stage is OrderStage.UNKNOWN else order.stage,),
                 Topic.LINES: tuple(sorted(lines)),
                 Topic.PARCELS: tuple(sorted(f"{p.number} {p.status}" for p in order.parcels)),
-                Topic.REFUNDS: tuple(
-                    sorted(f"{v.amount.normalize():f} {v.motive}" for v in order.vouchers)
-                ),
+                Topic.REFUNDS: _UNKNOWN
+                if order.vouchers is None
+                else tuple(sorted(f"{v.amount.normalize():f} {v.motive}" for v in order.vouchers)),
             }
         )
 
@@ -55,7 +64,9 @@ class Showing:
         return tuple(
             topic
             for topic in Topic
-            if topic in self.words and self.words[topic] != now.words.get(topic)
+            if topic in self.words
+            and self.words[topic] != now.words.get(topic)
+            and not _no_news(self.words[topic], now.words.get(topic))
         )
 
     def carried(self, now: Showing | None) -> Showing:

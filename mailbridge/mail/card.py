@@ -82,8 +82,9 @@ class Card:
     shipping: Decimal
     refunded: Decimal
     """The sum of `refunds`."""
-    given_back: bool
-    """Money went back for a line; not every marketplace shows how much beside it."""
+    nothing_back: bool
+    """Surely nothing was given back so far: neither for a line (not every marketplace shows how
+    much beside it) nor otherwise (not every reading tells)."""
     ship_by: datetime | None
     deliver_by: datetime | None
     by_marketplace: bool
@@ -93,19 +94,21 @@ class Card:
 
 def order_card(order: Order) -> Card:
     """What of an order is shown."""
-    counts = (len(order.lines), len(order.parcels), len(order.vouchers))
+    given = order.vouchers or ()
+    counts = (len(order.lines), len(order.parcels), len(given))
     return Card(
         number=_shown(order.number, 40),
         state=_shown(order.state, 60),
         created_at=order.created_at,
         lines=tuple(_line(line) for line in order.lines[:_MOST]),
         parcels=tuple(_parcel(parcel) for parcel in order.parcels[:_MOST]),
-        refunds=tuple(_refund(voucher) for voucher in order.vouchers[:_MOST]),
+        refunds=tuple(_refund(voucher) for voucher in given[:_MOST]),
         left_out=sum(max(0, count - _MOST) for count in counts),
         total=order.total,
         shipping=order.shipping_total,
-        refunded=sum((voucher.amount for voucher in order.vouchers), Decimal(0)),
-        given_back=any(line.stage in _MONEY_BACK for line in order.lines),
+        refunded=sum((voucher.amount for voucher in given), Decimal(0)),
+        nothing_back=order.vouchers == ()
+        and not any(line.stage in _MONEY_BACK for line in order.lines),
         # A promise to ship says nothing once it has been kept or can't be.
         ship_by=None if order.stage in _NOTHING_TO_SHIP else order.ship_by,
         deliver_by=order.deliver_by,

@@ -86,8 +86,8 @@ class OrderValue:
     date: datetime
     total: Decimal
     shipping: Decimal
-    refunded: Decimal
-    """All that was given back so far."""
+    refunded: Decimal | None
+    """All that was given back so far; None where that is not known."""
     ship_by: datetime | None
     deliver_by: datetime | None
     by_marketplace: bool
@@ -180,7 +180,9 @@ def order_value(order: Order) -> OrderValue:
         date=order.created_at,
         total=order.total,
         shipping=order.shipping_total,
-        refunded=sum((voucher.amount for voucher in order.vouchers), Decimal(0)),
+        refunded=None
+        if order.vouchers is None
+        else sum((voucher.amount for voucher in order.vouchers), Decimal(0)),
         ship_by=order.ship_by,
         deliver_by=order.deliver_by,
         by_marketplace=order.shipped_by_marketplace,

@@ -79,7 +79,7 @@ def show_orders(answer: Answer, console: Console) -> None:
             ("ordered", moment(order["ordered_at"])),
             ("promised", joined(*_promises(order))),
             ("total", money),
-            ("refunded", f"{order['refunded']} EUR" if order["refunds"] else "nothing"),
+            ("refunded", _refunded(order)),
             ("last read", moment(order["read_at"])),
         ):
             facts.add_row(Text(name), Text(value))
@@ -110,6 +110,12 @@ def show_orders(answer: Answer, console: Console) -> None:
         line(console, f"{number}: not known; --refresh asks the marketplace", "yellow")
     if not answer["orders"] and not answer["unknown"]:
         line(console, "no open discussion is about an order")
+
+
+def _refunded(order: Answer) -> str:
+    if order["refunded"] is None:
+        return "not read"
+    return f"{order['refunded']} EUR" if order["refunds"] else "nothing"
 
 
 def _promises(order: Answer) -> Iterable[str]:

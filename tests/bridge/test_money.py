@@ -164,6 +164,8 @@ async def test_a_gesture_stays_on_the_card_where_no_list_of_orders_tells_it(
 ) -> None:
     async with till(tmp_path, money={"confirm_above": 20}) as shop:
         discussion, _ = await shipped(shop)
+        # Before anything was read about money a card says nothing of it.
+        assert "Aucun remboursement" not in (await shop.first(discussion)).text
         await ask(shop, discussion, f"!geste 12,50 € retard\n\n{WORDS}")
         await shop.later(hours=1)
         receipt = await shop.notice("receipt")

@@ -397,3 +397,12 @@ def test_whatever_the_order_a_plan_takes_no_line_twice_and_keeps_the_limits(
 )
 def test_a_motive_by_its_number_or_a_word(words: str, motive: GestureMotive | None) -> None:
     assert gesture_motive(words) is motive
+
+
+@pytest.mark.parametrize("asked", [TEN, TOTAL])
+def test_nothing_moves_on_an_order_whose_refunds_nobody_has_read(asked: Asked) -> None:
+    read = order(OrderStage.SHIPPED, at(LINE, LineStage.SHIPPED))
+    assert isinstance(plan_movement(asked, read, ANY), Movement)
+    made = plan_movement(asked, replace(read, vouchers=None), ANY)
+    assert isinstance(made, Impossible)
+    assert made.obstacle is Obstacle.STATE_UNKNOWN

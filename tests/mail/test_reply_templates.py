@@ -257,6 +257,8 @@ def test_an_empty_amount_counts_as_missing(tmp_path: Path) -> None:
     assert CASE.order is not None
     case = replace(CASE, order=replace(CASE.order, refunded=Decimal(0)))
     assert isinstance(text_of(catalogue, "essai", case), BadValues)
+    unknown = replace(CASE, order=replace(CASE.order, refunded=None))
+    assert isinstance(text_of(catalogue, "essai", unknown), BadValues)
 
 
 def test_front_matter_keeps_line_numbers() -> None:

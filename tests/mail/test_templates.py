@@ -287,6 +287,12 @@ def test_what_became_of_a_lines_money_stands_before_a_state_that_does_not_tell_i
         assert "Aucun remboursement" in look
 
 
+def test_a_card_is_silent_of_refunds_that_nobody_has_read() -> None:
+    for look in card_looks(replace(SAMPLE_ORDER, vouchers=None)):
+        assert "Aucun remboursement" not in look
+        assert "Déjà remboursé" not in look
+
+
 def test_the_head_of_a_card_says_nothing_twice() -> None:
     thread = replace(SAMPLE_THREAD, escalation="Claim", sales_channel="CDISFR")
     for look in card_looks(SAMPLE_ORDER, thread):

@@ -92,7 +92,7 @@ def shown(order: Order, movement: Movement) -> bool:
     if movement.kind is MovementKind.GESTURE:
         return any(
             (voucher.amount, voucher.motive) == (movement.amount, movement.motive)
-            for voucher in order.vouchers
+            for voucher in order.vouchers or ()
         )
     back = {LineStage.REFUNDED, LineStage.CANCELLED}
     stages = {line.reference: line.stage for line in order.lines}

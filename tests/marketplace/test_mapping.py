@@ -471,7 +471,7 @@ def test_an_order_with_all_that_the_card_shows() -> None:
     [parcel] = order.parcels
     assert (parcel.number, parcel.carrier, parcel.status) == ("6A123", "COL", "On Going Delivery")
     assert parcel.tracking_url == "https://suivi.example/6A123"
-    [voucher] = order.vouchers
+    [voucher] = order.vouchers or ()
     assert (voucher.amount, voucher.motive, voucher.source) == (Decimal("4.90"), 135, "Seller")
     assert voucher.created_at == utc("2019-05-02T09:00:00")
 

@@ -85,6 +85,7 @@ def order(told: models.Order) -> Order:
         customer_name=_name(told),
         lines=lines,
         parcels=_parcels(told),
+        vouchers=None,  # gestures are requests, which only a reading for money asks for
         total=priced if total is None else total,
         shipping_total=sum((line.shipping for line in lines), Decimal(0)),
         ship_by=min(

@@ -589,7 +589,7 @@ async def test_requests_say_what_became_of_each_line(api: ScriptedApi) -> None:
         ("R2", ("L4",)): (RequestState.PENDING, ""),
         ("G1", ()): (RequestState.DONE, "Garantie"),
     }
-    [voucher] = found.vouchers
+    [voucher] = found.vouchers or ()
     assert (voucher.amount, voucher.motive) == (Decimal("3.5"), GestureMotive.WARRANTY)
     assert found.gesture_left == Decimal("7.25")
 
