@@ -21,7 +21,7 @@ from mailbridge.mail.imap import ImapMailbox, ImapSettings
 from mailbridge.mail.rendering import Templates
 from mailbridge.mail.smtp import SignIn, SmtpSettings, SmtpSubmission, TlsMode
 from mailbridge.marketplace.cdiscount import CdiscountMarketplace
-from mailbridge.marketplace.octopia import OctopiaMarketplace
+from mailbridge.marketplace.octopia import CHANNELS, OctopiaMarketplace
 from mailbridge.marketplace.port import Marketplace
 from mailbridge.ops.redaction import Redactor
 
@@ -67,6 +67,8 @@ def composer_for(config: Config, name: str, account: Account, identity: Identity
         pages=_pages(account),
         replies_on=account.replies.enabled,
         by_mail=isinstance(account.marketplace, Cdiscount),
+        channels=CHANNELS if isinstance(account.marketplace, Octopia) else None,
+        elsewhere="Octopia",
         closed_folder=layout.closed_folder if layout.close_by_move else "",
     )
 

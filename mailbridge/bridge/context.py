@@ -131,12 +131,15 @@ class Context:
         found = (s.name for s in self.config.staff if s.address.lower() == address.lower())
         return next(found, "")
 
-    def frame(self, text: str, customer: str, sender: str) -> str:
-        """The answer of `sender` within greeting and signature, as the customer reads it.
+    def frame(self, text: str, customer: str, sender: str, channel: str = "") -> str:
+        """The answer of `sender` within greeting and signature, as the customer of a sales channel
+        reads it.
 
         Raises TemplateBroken.
         """
-        return self.composer.frame(text, frame_for(self.config, sender), customer=customer)
+        return self.composer.frame(
+            text, frame_for(self.config, sender), customer=customer, channel=channel
+        )
 
     def mail_id(self, kind: NameKind, short: str, key: str) -> str:
         """The Message-ID of a mail of ours, from the journal's key of it."""

@@ -177,7 +177,12 @@ class Judging:
         """The last check of what would leave, frame included; empty for a clean text."""
         ctx = self._ctx
         discussion = await tx.discussions.get(reply.discussion)
-        text = ctx.frame(reply.text, discussion.customer if discussion else "", reply.sender)
+        text = ctx.frame(
+            reply.text,
+            discussion.customer if discussion else "",
+            reply.sender,
+            discussion.sales_channel if discussion else "",
+        )
         held = [
             r
             for r in await tx.replies.of_discussion(reply.discussion)

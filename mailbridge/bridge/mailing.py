@@ -212,7 +212,7 @@ async def _text(bridge: AccountBridge, mailing: Mailing, order: Order) -> tuple[
             if isinstance(made, tuple):
                 raise _Refused(fault_words(made))
             text = made.text
-        framed = ctx.frame(text, order.customer_name, "")
+        framed = ctx.frame(text, order.customer_name, "", order.sales_channel)
     except TemplateBroken as broken:
         raise _Refused(str(broken)) from None
     limits = ctx.marketplace.capabilities

@@ -146,7 +146,7 @@ class Obeying:
         after_money: bool = False,
     ) -> None:
         ctx = self._ctx
-        text = ctx.frame(reply.text, discussion.customer, reply.sender)
+        text = ctx.frame(reply.text, discussion.customer, reply.sender, discussion.sales_channel)
         row = DeliveryRow(
             account=ctx.name,
             discussion=discussion.id,

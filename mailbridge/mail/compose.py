@@ -88,6 +88,8 @@ class Composer:
         language: str = "fr",
         timezone: str = "Europe/Paris",
         marketplace: str = "Cdiscount",
+        channels: Mapping[str, str] | None = None,
+        elsewhere: str = "",
         pages: SellerPages | None = None,
         replies_on: bool = True,
         by_mail: bool = True,
@@ -95,7 +97,9 @@ class Composer:
     ) -> None:
         """`replies_on` is False in shadow mode; `by_mail` where answers leave through the shop's
         own mail server, not the marketplace's interface; `closed_folder` is named where a move
-        closes."""
+        closes. `channels` names the sales channels of a service that serves several marketplaces,
+        by their codes in capitals; what happens on others than `marketplace` is told as
+        `elsewhere`'s doing."""
         self._templates = templates
         self._identity = identity
         self._account = account
@@ -104,6 +108,8 @@ class Composer:
         self._zone = ZoneInfo(timezone)
         self._wording = Wording(language, self._zone)
         self._marketplace = marketplace
+        self._channels = dict(channels or {})
+        self._elsewhere = elsewhere or marketplace
         self._pages = pages or SellerPages()
         self._replies_on = replies_on
         self._by_mail = by_mail
@@ -116,10 +122,11 @@ class Composer:
         """`fr` or `en`."""
         return self._wording.language
 
-    @property
-    def marketplace(self) -> str:
-        """As people know it."""
-        return self._marketplace
+    def window(self, channel: str) -> str:
+        """The marketplace of a sales channel, as its customers know it: by name where we know
+        one, else by the code; the account's own where there are no channels."""
+        code = clean_line(channel, 40)
+        return self._channels.get(code.upper(), code) or self._marketplace
 
     def message_mail(
         self,
@@ -216,14 +223,15 @@ class Composer:
         )
         return replace(made, problem=first or second or made.problem)
 
-    def frame(self, text: str, frame: Frame, *, customer: str) -> str:
-        """An answer between greeting and signature (Jinja2, strict; either may be empty).
+    def frame(self, text: str, frame: Frame, *, customer: str, channel: str = "") -> str:
+        """An answer between greeting and signature (Jinja2, strict; either may be empty), in a
+        discussion of this sales channel.
 
         Raises TemplateBroken, named by the configuration's key, where one of them fails.
         """
         given = {
             "customer": clean_line(customer),
-            "marketplace": self._marketplace,
+            "marketplace": self.window(channel),
             "agent": clean_line(frame.agent),
             "shop": clean_line(frame.shop),
         }
@@ -237,18 +245,20 @@ class Composer:
     # --- words --------------------------------------------------------------------------------
 
     def _context(self, thread: Thread) -> dict[str, Any]:
-        """What every template may use."""
+        """What every template may use. Who answers and shows is the `marketplace`; `window` is
+        where the customer bought."""
+        window = self.window(thread.sales_channel)
         return {
             **self._wording.functions,
             "language": self.language,
-            "marketplace": self._marketplace,
+            "marketplace": window if window == self._marketplace else self._elsewhere,
+            "window": mark(window),
             "customer": thread.customer,
             "short": thread.short.upper(),
             "subject": thread.subject,
             "discussion_kind": str(thread.kind),
             "topic": mark(clean_line(thread.topic, 80)),
             "escalation": mark(clean_line(thread.escalation, 40)),
-            "sales_channel": mark(clean_line(thread.sales_channel, 40)),
             "treated": thread.treated,
             "claim_type": mark(clean_line(thread.claim_type or "")),
             "order_number": mark(clean_line(thread.order_number or "", 40)),
@@ -299,22 +309,24 @@ class Composer:
     def _author_name(self, thread: Thread, author: AuthorKind) -> str:
         """The display name of From: it says at a glance who speaks."""
         french = self.language == "fr"
+        window = self.window(thread.sales_channel)
         match author:
             case AuthorKind.CUSTOMER:
                 return self._customer_name(thread)
             case AuthorKind.SELLER:
                 shop = "Votre boutique" if french else "Your shop"
-                return f"{shop} via {self._marketplace}"
+                return f"{shop} via {window}"
             case AuthorKind.OPERATOR:
                 service = "Service client" if french else "Customer service of"
-                return f"{service} {self._marketplace}"
+                return f"{service} {window}"
             case AuthorKind.AUTOMATIC:
                 robot = "message automatique" if french else "automatic message"
-                return f"{self._marketplace} ({robot})"
+                return f"{window} ({robot})"
 
     def _customer_name(self, thread: Thread) -> str:
         fallback = "Client" if self.language == "fr" else "Customer"
-        return f"{clean_line(thread.customer, 80) or fallback} via {self._marketplace}"
+        name = clean_line(thread.customer, 80) or fallback
+        return f"{name} via {self.window(thread.sales_channel)}"
 
     # --- the mail -----------------------------------------------------------------------------
 

@@ -158,6 +158,7 @@ async def test_another_sales_channel_is_named_and_answered_the_same(tmp_path: Pa
         await shop.settle()
         (mail,) = await shop.inbox()
         assert "OCTFR" in mail.text
+        assert str(mail.message["From"]).startswith(f"{claim.customer.name} via OCTFR")
         await shop.world.agent().reply(mail, ANSWER)
         await shop.settle()
 

@@ -22,11 +22,12 @@ from inscriptis import get_text
 from mailbridge.domain.command import Parsed, parse
 from mailbridge.domain.discussion import Author, AuthorKind, Message
 from mailbridge.domain.identity import Identity, NameKind
-from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
+from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, Parcel
 from mailbridge.domain.thread import Thread
 from mailbridge.domain.wording import text_hash
 from mailbridge.mail.compose import DAEMON_NAME, Composed, Composer, SellerPages
+from mailbridge.mail.frame import Frame, FramePart
 from mailbridge.mail.headers import Headers, MailMarks, address, read_marks
 from mailbridge.mail.marking import _SIGNS, MARK, guard, mark
 from mailbridge.mail.mime import multipart, text_part
@@ -546,6 +547,51 @@ def test_from_says_who_speaks_and_reply_to_who_is_answered() -> None:
         mail = parsed(COMPOSER.message_mail(SAMPLE_THREAD, message, key="1", date=NOW))
         assert mail["From"].addresses[0].display_name == display
         assert mail["Reply-To"].addresses[0].display_name == "Marie Dupré via Cdiscount"
+
+
+@pytest.mark.parametrize(
+    ("code", "window", "service"),
+    [
+        ("", "Cdiscount", "Cdiscount"),
+        ("CDISFR", "Cdiscount", "Cdiscount"),
+        ("cdisfr", "Cdiscount", "Cdiscount"),
+        ("RDCFR", "RDCFR", "Octopia"),
+        ("R\r\nX: y", "R X: y", "Octopia"),
+    ],
+)
+def test_mails_of_another_sales_channel_name_it(code: str, window: str, service: str) -> None:
+    composer = Composer(
+        Templates(),
+        IDENTITY,
+        account="shop",
+        mailbox_address="support@boutique.example",
+        channels={"CDISFR": "Cdiscount"},
+        elsewhere="Octopia",
+    )
+    thread = replace(SAMPLE_THREAD, sales_channel=code)
+    for kind, display in {
+        AuthorKind.CUSTOMER: f"Marie Dupré via {window}",
+        AuthorKind.SELLER: f"Votre boutique via {window}",
+        AuthorKind.OPERATOR: f"Service client {window}",
+        AuthorKind.AUTOMATIC: f"{window} (message automatique)",
+    }.items():
+        message = replace(SAMPLE_MESSAGE, author=Author(kind), text="Bonjour")
+        made = composer.message_mail(thread, message, key="1", date=NOW)
+        assert parsed(made)["From"].addresses[0].display_name == display
+        assert parsed(made)["Reply-To"].addresses[0].display_name == f"Marie Dupré via {window}"
+        assert ("Cdiscount" in bodies(made)[0]) is (
+            service == "Cdiscount" and kind in (AuthorKind.OPERATOR, AuthorKind.AUTOMATIC)
+        )
+    receipt = Notice(NoticeKind.RECEIPT, done=(Done(DoneKind.RECORDED, {"at": NOW.isoformat()}),))
+    told = bodies(composer.notice_mail(thread, receipt, key="r", date=NOW))[0]
+    assert f"Réponse enregistrée par {service}" in told
+    frame = Frame(
+        FramePart("Merci de votre achat chez {{ marketplace }}.", "greeting"),
+        FramePart("", "signature"),
+    )
+    assert composer.frame("Bonjour", frame, customer="Marie", channel=code).startswith(
+        f"Merci de votre achat chez {window}."
+    )
 
 
 # --- MIME -----------------------------------------------------------------------------------------

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mailbridge.marketplace.octopia.adapter import OctopiaMarketplace
+from mailbridge.marketplace.octopia.mapping import CHANNELS
 
-__all__ = ["OctopiaMarketplace"]
+__all__ = ["CHANNELS", "OctopiaMarketplace"]

@@ -26,7 +26,7 @@ from mailbridge.domain.wording import clean_line
 from mailbridge.marketplace.octopia import models
 from mailbridge.marketplace.octopia.bodies import plain
 
-__all__ = ["CUSTOMER", "STAFF", "author_kind", "discussion", "file_name"]
+__all__ = ["CHANNELS", "CUSTOMER", "STAFF", "author_kind", "discussion", "file_name"]
 
 CUSTOMER = "Customer"
 STAFF = "GrcOperator"
@@ -37,6 +37,8 @@ _SENDERS = {
     "operator": AuthorKind.OPERATOR,
     "automatic": AuthorKind.AUTOMATIC,
 }
+CHANNELS: Mapping[str, str] = {"CDISFR": "Cdiscount"}
+"""Sales channels by code, as their customers know them: the only code that is on record."""
 _CDISCOUNT = "CDIS"
 """How the codes of Cdiscount's own channels begin (CDISFR)."""
 _TREATMENTS = {"totreat": Treatment.TO_TREAT, "treated": Treatment.TREATED}
