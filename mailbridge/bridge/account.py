@@ -10,6 +10,7 @@ import asyncio
 import json
 from datetime import datetime, timedelta
 
+from mailbridge.bridge.acknowledging import Acknowledging
 from mailbridge.bridge.adoption import adopt
 from mailbridge.bridge.channel import ApiMessage, Channel, RelayMail
 from mailbridge.bridge.closing import Closing
@@ -46,7 +47,8 @@ class AccountBridge:
         self.obeying = Obeying(ctx)
         self.judging = Judging(ctx, self.obeying)
         self.intake = Intake(ctx, self.judging)
-        self.dispatch = Dispatch(ctx, _channel(ctx), self.sweep)
+        self.acknowledging = Acknowledging(ctx)
+        self.dispatch = Dispatch(ctx, _channel(ctx), self.sweep, self.acknowledging)
         self.money = MoneyFlow(ctx)
         self.proving = Proving(ctx)
         self.closing = Closing(ctx, self.sweep)
@@ -81,7 +83,9 @@ class AccountBridge:
         """Money, dispatches, closes and receipts that can go on now."""
         await self.money.run()
         await self.proving.run()
+        await self.acknowledging.run()
         await self.dispatch.run()
+        await self.acknowledging.tell()
         await self.closing.run()
         await self.receipts.run()
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 from email import message_from_bytes
 from email.message import Message as ParsedMail
 
+from mailbridge.bridge.acknowledging import ACKNOWLEDGED, NOT_ACKNOWLEDGED
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.probe import PROBE_SHORT
 from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.identity import short_id
+from mailbridge.domain.notice import DoneKind
 from mailbridge.domain.opening import is_opening
 from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, MessageRow
 from mailbridge.journal.transaction import Transaction
@@ -27,7 +29,7 @@ from mailbridge.mail.port import Fetched, MailboxSession, SpecialUse
 __all__ = ["adopt"]
 
 _CHUNK = 200
-_SENT = ("receipt:", "first:")
+_SENT = ("receipt:", "first:", ACKNOWLEDGED)
 """Notices that show what went to the customer, by their keys."""
 
 _DELIVERED = ("Received", "Return-Path", "Delivered-To", "X-Original-To")
@@ -156,6 +158,8 @@ async def _adopt_mail(
             filed_at=tx.now,
         )
     )
+    if marks.notice.startswith((ACKNOWLEDGED, NOT_ACKNOWLEDGED)):
+        await tx.acknowledgements.sent_before(discussion.id)
     if marks.notice.startswith(_SENT) and marks.text_hash:
         sent = f"adopted:{marks.notice.partition(':')[2]}"[:64]
         if not await tx.deliveries.of_reply(sent):
@@ -169,6 +173,7 @@ def _dispatched(
 ) -> DeliveryRow:
     """An answer an earlier journal sent: it waits for nothing any more, and the discussion's
     message that it became is known as ours by it."""
+    automatic = marks.notice.startswith(ACKNOWLEDGED)
     return DeliveryRow(
         account=ctx.name,
         discussion=discussion,
@@ -178,6 +183,8 @@ def _dispatched(
         message_id="",
         text="",
         text_hash=marks.text_hash,
+        automatic=automatic,
+        told=DoneKind.ACKNOWLEDGED if automatic else "",
         due_at=tx.now,
         created_at=marks.started_at,
     )

@@ -50,6 +50,8 @@ class Parcel:
     text: str
     recipient: AuthorKind = AuthorKind.CUSTOMER
     attachments: tuple[tuple[str, str, bytes], ...] = ()
+    automatic: bool = False
+    """No person wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class ApiMessage:
             return Refused(0, str(error))
         except MarketplaceError as error:
             return Uncertain(str(error))
-        if not is_opening(discussion):
+        if not is_opening(discussion) and not parcel.automatic:
             await self._mark_seen(parcel.discussion)
         return Accepted("", ident, opened)
 
@@ -209,6 +211,7 @@ class RelayMail:
                 date=ctx.clock().astimezone(ctx.zone),
                 text=parcel.text,
                 attachments=parcel.attachments,
+                automatic=parcel.automatic,
             )
         )
         return await ctx.submission.submit(sender, parcel.address, data)

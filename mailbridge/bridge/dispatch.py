@@ -1,7 +1,8 @@
 """Replies on their way to the customer: tried, retried, recorded, reported.
 
-How a reply travels is the channel's business (`channel`); what may have happened to it is the
-state machine's (`domain/delivery`). Nothing is sent again without evidence or a person's word.
+Acknowledgements travel here as well; `acknowledging` says what is different about them. How a
+reply travels is the channel's business (`channel`); what may have happened to it is the state
+machine's (`domain/delivery`). Nothing is sent again without evidence or a person's word.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from mailbridge.bridge.acknowledging import Acknowledging, tell_failure
 from mailbridge.bridge.channel import Blocked, Channel, Later, Parcel, Ready
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.joining import join_opened
@@ -46,10 +48,13 @@ _RETRIES = (1, 2, 5, 10, 15, 30, 60)
 class Dispatch:
     """Brings dispatches forward."""
 
-    def __init__(self, ctx: Context, channel: Channel, sweep: Sweep) -> None:
+    def __init__(
+        self, ctx: Context, channel: Channel, sweep: Sweep, acknowledging: Acknowledging
+    ) -> None:
         self._ctx = ctx
         self._channel = channel
         self._sweep = sweep
+        self._acknowledging = acknowledging
 
     async def run(self) -> None:
         """Do all that can be done now. Raises what the channel's `ready` raises for good."""
@@ -84,7 +89,8 @@ class Dispatch:
             return
         if row.after_reading and not await self._read_once_more(row, discussion):
             return
-        if ctx.config.replies.delay and not row.number and not await self._still_wanted(row):
+        delayed = ctx.config.replies.delay and not row.number and not row.automatic
+        if delayed and not await self._still_wanted(row):
             return
         match await self._channel.ready(discussion):
             case Blocked() | Later() as obstacle:
@@ -101,6 +107,7 @@ class Dispatch:
             text=row.text,
             recipient=AuthorKind(row.recipient),
             attachments=tuple((f.name, f.content_type, f.data) for f in files),
+            automatic=row.automatic,
         )
         await self._settle(row, await self._channel.send(parcel))
 
@@ -174,6 +181,8 @@ class Dispatch:
             delivery = await tx.deliveries.get(row.id)
             if delivery is None or delivery.state != DeliveryState.PLANNED:
                 return False  # cancelled or replaced while the address was asked for
+            if row.automatic and not await self._acknowledging.still_fits(tx, delivery):
+                return False
             delivery.address = address
             delivery.attempts += 1
             delivery.first_tried_at = delivery.first_tried_at or tx.now
@@ -247,7 +256,7 @@ class Dispatch:
                     continue
                 if delivery.state != DeliveryState.BOUNCED:
                     continue
-                if delivery.renewed:
+                if delivery.renewed or delivery.automatic:
                     facts = {"words": delivery.reply_text}
                     await self._hold(tx, delivery, HoldReason.BOUNCED, facts)
                     continue
@@ -286,6 +295,9 @@ class Dispatch:
         """Tell the agent, once for each reason."""
         discussion = await tx.discussions.get(delivery.discussion)
         if discussion is None or reason in delivery.told.split():
+            return
+        if delivery.automatic:
+            await tell_failure(self._ctx, tx, discussion, delivery, reason, facts)
             return
         delivery.told = f"{delivery.told} {reason}".strip()
         notice = Notice(kind, reason, facts, text=delivery.text)

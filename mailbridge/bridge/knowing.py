@@ -32,6 +32,7 @@ def known(ctx: Context, row: DiscussionRow | None, messages: Sequence[MessageRow
         status=Status(row.status),
         in_closed_folder=row.wanted_folder == ctx.config.mailbox.closed_folder,
         messages=tuple(_message(m, pruned=row.pruned_at is not None) for m in messages),
+        acknowledged=frozenset(m.key for m in messages if m.automatic),
     )
 
 
@@ -96,4 +97,5 @@ def _dispatched(row: DeliveryRow) -> Dispatched:
         text=row.text,
         ident=row.remote_id,
         address=row.address or "",
+        automatic=row.automatic,
     )

@@ -286,7 +286,9 @@ class Obeying:
 
         The marketplace is read once more before it goes (`after_reading`).
         """
-        last = next((d for d in reversed(deliveries) if d.state in _RESENDABLE), None)
+        # An acknowledgement is never sent twice: nobody means it by « my answer ».
+        written = (d for d in reversed(deliveries) if not d.automatic)
+        last = next((d for d in written if d.state in _RESENDABLE), None)
         if last is None:
             return False
         self._move_delivery(tx, last, DeliveryEvent.RESEND, "asked for by a person")

@@ -118,6 +118,7 @@ class Operations:
                     "words": d.reply_text,
                 }
                 for d in stuck
+                if not d.automatic
             ],
             "set_aside": [
                 {"discussion": shorts[f.discussion], "mail": f.key, "error": f.error} for f in aside
@@ -172,6 +173,7 @@ class Operations:
                 {
                     "reply": d.reply,
                     "number": d.number,
+                    "automatic": d.automatic,
                     "state": d.state,
                     "attempts": d.attempts,
                     "submitted_at": _iso(d.submitted_at),

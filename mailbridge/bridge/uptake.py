@@ -100,6 +100,9 @@ class Uptake:
         if todo.waiting:
             news = Notice(NoticeKind.NEWS, done=(Done(DoneKind.CUSTOMER_AGAIN),))
             await queue_notice(self._ctx, tx, row, news, key=f"waiting:{todo.new[-1].key}")
+        by_customer = any(new.message.author.kind is AuthorKind.CUSTOMER for new in todo.new)
+        if by_customer and not backfill and self._ctx.config.acknowledgement is not None:
+            await tx.acknowledgements.consider(row.id)
         await tx.flush()
         return recorded
 
@@ -184,6 +187,7 @@ class Uptake:
     ) -> int:
         ctx = self._ctx
         message = new.message
+        delivery = await tx.deliveries.get(new.dispatch) if new.dispatch is not None else None
         tx.discussions.add_message(
             MessageRow(
                 account=ctx.name,
@@ -198,25 +202,23 @@ class Uptake:
                 text_hash=new.text_hash,
                 seen_at=tx.now,
                 delivery=new.dispatch,
+                automatic=delivery is not None and delivery.automatic,
                 files=_names(message),
             )
         )
-        if new.dispatch is not None:
-            delivery = await tx.deliveries.get(new.dispatch)
-            if delivery is not None:
-                subject = str(delivery.id)
-                tx.move(
-                    delivery,
-                    DELIVERY,
-                    DeliveryEvent.SEEN,
-                    discussion=delivery.discussion,
-                    subject=subject,
-                )
-                delivery.recorded_at = tx.now
+        if delivery is not None:
+            tx.move(
+                delivery,
+                DELIVERY,
+                DeliveryEvent.SEEN,
+                discussion=delivery.discussion,
+                subject=str(delivery.id),
+            )
+            delivery.recorded_at = tx.now
         if new.bounced is not None:
-            delivery = await tx.deliveries.get(new.bounced)
-            if delivery is not None:
-                note_bounce(tx, delivery, clean_line(message.text, 300))
+            bounced = await tx.deliveries.get(new.bounced)
+            if bounced is not None:
+                note_bounce(tx, bounced, clean_line(message.text, 300))
         if new.filed:
             key = f"message:{new.key}"
             tx.filings.add(

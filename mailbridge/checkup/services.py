@@ -17,15 +17,17 @@ from mailbridge.adapters import (
     marketplace_for,
     submission_for,
 )
+from mailbridge.bridge.acknowledging import Unfit, acknowledgement_text
 from mailbridge.checkup.finding import Notes
 from mailbridge.config.models import Account, Config, Server
 from mailbridge.config.secret import SecretError
 from mailbridge.domain.attachment import AttachmentLimits
-from mailbridge.domain.discussion import Author, AuthorKind
-from mailbridge.mail.frame import frame_for
+from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind
+from mailbridge.mail.frame import frame_for, shop_name
 from mailbridge.mail.port import SubmissionUnavailable
 from mailbridge.mail.rendering import TemplateBroken, shipped_folder
-from mailbridge.mail.reply_samples import try_replies
+from mailbridge.mail.reply_catalogue import Catalogue
+from mailbridge.mail.reply_samples import sample_case, try_replies
 from mailbridge.mail.samples import SAMPLE_MESSAGE, SAMPLE_ORDER, SAMPLE_THREAD, sample_notices
 from mailbridge.marketplace.port import Capabilities, MarketplaceError, ReplyChannel
 from mailbridge.ops.redaction import Redactor
@@ -102,6 +104,7 @@ def _templates(notes: Notes, config: Config, name: str, account: Account) -> Non
     catalogue = composer_for(config, name, account, identity).catalogue
     for broken in try_replies(catalogue, identity, ZoneInfo(account.timezone)):
         notes.bad(broken.name, str(broken), "mend it; until then replies that use it are held")
+    _acknowledgement(notes, name, account, catalogue)
     for words, fault in faults.items():
         of_frame = not fault.name.endswith(".j2")
         notes.bad(
@@ -123,6 +126,34 @@ def _templates(notes: Notes, config: Config, name: str, account: Account) -> Non
                 "replaces no template of mailbridge's",
                 "if no other template includes it, its name is misspelt",
             )
+
+
+def _acknowledgement(notes: Notes, name: str, account: Account, catalogue: Catalogue) -> None:
+    """Fill in the template of acknowledgements, for a customer with an order and for one without:
+    who asks about an offer has none."""
+    wanted = account.acknowledgement
+    if wanted is None:
+        return
+    key = f"accounts.{name}.acknowledgement"
+    kinds = wanted.kinds or tuple(DiscussionKind)
+    zone, shop = ZoneInfo(account.timezone), shop_name(account)
+    for with_order in (True, False):
+        asking = DiscussionKind.OFFER_QUESTION
+        if not any((kind is not asking) == with_order for kind in kinds):
+            continue
+        case = sample_case(shop, with_order=with_order)
+        try:
+            acknowledgement_text(catalogue, zone, wanted, case, has_order=with_order)
+        except Unfit as unfit:
+            about = "" if with_order else " (for a question about an offer)"
+            notes.bad(
+                f"{key}.template",
+                f"{wanted.template!r}: {unfit}{about}",
+                f"mend it, or change {key}.template, .values or .kinds; until then these customers "
+                "are not acknowledged",
+            )
+            return
+    notes.ok("acknowledgement", f"customers are acknowledged by {wanted.template!r}")
 
 
 _LANGUAGES = {"fr": "French", "en": "English"}

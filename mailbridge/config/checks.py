@@ -70,6 +70,7 @@ def check(config: Config, book: Book) -> None:
         _words(account.replies, (*at, "replies", "commands"), book)
         _money(account, (*at, "money"), book)
         _sweeps(account.sweeps, (*at, "sweeps"), book)
+        _acknowledgement(account, (*at, "acknowledgement"), book)
     _between_accounts(config, book)
 
 
@@ -156,6 +157,15 @@ def _money(account: Account, at: KeyPath, book: Book) -> None:
         book.warning(
             (*at, "enabled"),
             "is on, but replies.enabled is off: commands in mails are not obeyed",
+        )
+
+
+def _acknowledgement(account: Account, at: KeyPath, book: Book) -> None:
+    if account.acknowledgement is not None and not account.replies.enabled:
+        book.warning(
+            at,
+            "is there, but replies.enabled is off: nothing is acknowledged",
+            (*at[:-1], "replies", "enabled"),
         )
 
 

@@ -65,6 +65,7 @@ _REQUIRED: Mapping[str, tuple[str, object]] = {
     "password": ('a secret, such as { file = "/path" }', {"env": "STAND_IN"}),
     "seller_id": ('the seller\'s number, such as "98979"', "stand-in"),
     "smtp": ("a table {title}", {}),
+    "template": ('the name of a reply template, such as "accuse"', "stand-in"),
 }
 
 

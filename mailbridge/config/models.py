@@ -34,10 +34,12 @@ from mailbridge.config.kinds import (
 from mailbridge.config.marketplaces import Cdiscount, Octopia, marketplace_kind
 from mailbridge.config.secret import Secret
 from mailbridge.config.section import Model
+from mailbridge.domain.discussion import DiscussionKind
 from mailbridge.domain.workdays import Holidays
 
 __all__ = [
     "Account",
+    "Acknowledgement",
     "Alerts",
     "AuthMethod",
     "Clock",
@@ -291,6 +293,21 @@ class Clock(Model):
     """
 
 
+class Acknowledgement(Model):
+    """An automatic answer to who writes for the first time; without this table there is none."""
+
+    template: Annotated[Line, Field(min_length=1)]
+    """Which reply template, such as `accuse`; `mailbridge templates list` names them."""
+    values: dict[str, Line] = Field(default_factory=dict)
+    """Its values, e.g. `values = { delai = "deux jours ouvrés" }`."""
+    kinds: tuple[DiscussionKind, ...] = ()
+    """Only discussions of these kinds; empty: all."""
+    only_outside_hours: Switch = False
+    """Only for what is written outside of `clock.hours`, on holidays and days off."""
+    max_age: Annotated[Duration, Between("1h", "1d")] = timedelta(hours=4)
+    """Nothing older is acknowledged; the service was seen to show a message 57 minutes late."""
+
+
 class Money(Model):
     """Refunds and commercial gestures, by mail and from the command line."""
 
@@ -331,6 +348,7 @@ class Account(Model):
     money: Money = Money()
     sweeps: Sweeps = Sweeps()
     clock: Clock = Clock()
+    acknowledgement: Acknowledgement | None = None
     keep_text: Annotated[Duration, Between("30d", "3650d")] = timedelta(days=180)
     """Words and names in the journal are pruned this long after a discussion closed."""
 

@@ -176,9 +176,13 @@ def is_secret(path: Path) -> bool:
 
 
 def words(path: Path) -> tuple[str, ...]:
-    """The words a key takes if it takes nothing else (an enum, a literal); else none."""
-    field = field_at(path)
+    """The words a key, or one of its list, takes if it takes nothing else (an enum, a literal);
+    else none."""
+    in_list = isinstance(path[-1], int)
+    field = field_at(path[:-1] if in_list else path)
     bare = _bare(field.annotation) if field else None
+    if in_list and typing.get_origin(bare) is tuple:
+        bare = _bare(typing.get_args(bare)[0])
     if typing.get_origin(bare) is Literal:
         return tuple(str(word) for word in typing.get_args(bare))
     if isinstance(bare, type) and issubclass(bare, StrEnum):

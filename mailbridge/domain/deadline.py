@@ -13,6 +13,8 @@ Rules kept here:
    other side spoke last: after a word of the shop it says no more than that word does, and rule 2
    knows better. And it must have stood still: a mark that is told together with new words may be
    older than they are.
+6. An automatic acknowledgement answers nothing. The marketplace may take it for an answer all the
+   same, so a mark that follows it is no evidence either.
 """
 
 from __future__ import annotations
@@ -52,10 +54,12 @@ class Word:
     """Of others: when it was first read here."""
     written_at: datetime | None = None
     """Of the shop: when a reply was taken up here; None where it was written elsewhere."""
+    automatic: bool = False
+    """Of the shop: an acknowledgement."""
 
     def answers(self, other: Word) -> bool:
         """Whether this word of the shop came after `other`, and could be about it."""
-        if self.at < other.at:
+        if self.at < other.at or self.automatic:
             return False
         crossed = (
             self.written_at is not None

@@ -147,6 +147,8 @@ class DoneKind(StrEnum):
     ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
     ESCALATED = "escalated"  # level: the marketplace takes the case further
     CUSTOMER_AGAIN = "customer_again"  # unread words in a closed discussion
+    ACKNOWLEDGED = "acknowledged"  # at: an automatic acknowledgement went out
+    NOT_ACKNOWLEDGED = "not_acknowledged"  # why (words of `acknowledgement.Failure`), words
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ class Known:
     status: Status
     in_closed_folder: bool
     messages: tuple[KnownMessage, ...]
+    acknowledged: frozenset[str] = frozenset()
+    """Keys of messages that are automatic acknowledgements: nothing was answered by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Dispatched:
     """The message's id, where the marketplace gave one when it took the reply."""
     address: str = ""
     """Where it went; empty once pruned."""
+    automatic: bool = False
+    """An acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +134,17 @@ def plan(
     is_closed = listed.status is Status.CLOSED
     was_closed = known is not None and known.status is Status.CLOSED
     told = reconcile(known.messages if known else (), listed.messages)
-    waiting_from = _waiting_from([entry.message for entry in told])
-    unmatched = list(dispatched)
+    returned = _returned(told, dispatched)
+    robots = known.acknowledged if known else frozenset()
+    robots |= {key for key, ours in returned.items() if ours.automatic}
+    waiting_from = _waiting_from(told, robots)
     new: list[NewMessage] = []
     waiting = False
     for position, entry in enumerate(told):
         if entry.change is not Change.NEW:
             continue
         message = entry.message
-        ours = _ours(message, entry.text_hash, unmatched)
-        if ours is not None:
-            unmatched.remove(ours)
+        if (ours := returned.get(entry.key)) is not None:
             more = ours.text_hash != entry.text_hash
             new.append(
                 NewMessage(entry.key, message, entry.text_hash, more, False, dispatch=ours.id)
@@ -168,10 +172,25 @@ def plan(
     )
 
 
-def _waiting_from(messages: Sequence[Message]) -> int:
-    """Index of the first message after the seller's last word."""
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index].author.kind is AuthorKind.SELLER:
+def _returned(told: Sequence[Told], dispatched: Sequence[Dispatched]) -> dict[str, Dispatched]:
+    """Key -> the reply of ours that a new message is, come back."""
+    unmatched = list(dispatched)
+    returned: dict[str, Dispatched] = {}
+    for entry in told:
+        if entry.change is not Change.NEW:
+            continue
+        ours = _ours(entry.message, entry.text_hash, unmatched)
+        if ours is not None:
+            unmatched.remove(ours)
+            returned[entry.key] = ours
+    return returned
+
+
+def _waiting_from(told: Sequence[Told], robots: Set[str]) -> int:
+    """Index of the first message after the seller's last word; a robot's is none."""
+    for index in range(len(told) - 1, -1, -1):
+        entry = told[index]
+        if entry.message.author.kind is AuthorKind.SELLER and entry.key not in robots:
             return index + 1
     return 0
 

@@ -133,6 +133,11 @@ class WorkingCalendar:
                 yield begin, end
                 earliest = end
 
+    def works_at(self, moment: datetime) -> bool:
+        """Whether somebody works at this moment."""
+        day = moment.astimezone(self.zone).date()
+        return any(begin <= moment < end for begin, end in self.spans(day))
+
     def after(self, start: datetime, work: timedelta) -> datetime:
         """The moment at which `work` of working time has passed since `start`.
 

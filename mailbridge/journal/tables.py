@@ -159,6 +159,8 @@ class MessageRow(Base):
     edited_at: Mapped[datetime | None]
     delivery: Mapped[int | None]
     """The dispatch of ours that this message is, come back."""
+    automatic: Mapped[bool] = mapped_column(default=False)
+    """It is an acknowledgement of ours: nothing was answered by it."""
     files: Mapped[str] = mapped_column(default="[]")
     """Names of the files it came with (JSON, pruned); they are fetched when it is filed."""
 
@@ -351,6 +353,8 @@ class DeliveryRow(Base):
     """The message's id, where the marketplace took it and named one."""
     after_money: Mapped[bool] = mapped_column(default=False)
     """It announces a refund, and leaves only once that is proven."""
+    automatic: Mapped[bool] = mapped_column(default=False)
+    """An acknowledgement: nobody wrote it, and it answers nothing."""
     due_at: Mapped[datetime]
     created_at: Mapped[datetime]
     first_tried_at: Mapped[datetime | None]

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.machine import Machine
+from mailbridge.journal.acknowledgements import Acknowledgements
 from mailbridge.journal.discussions import Discussions
 from mailbridge.journal.effects import Closings, Deliveries, Filings
 from mailbridge.journal.money import Movements
@@ -61,6 +62,7 @@ class Transaction:
         self.money = Movements(session, account, now)
         self.folders = Folders(session, account)
         self.waiting = Waiting(session, account)
+        self.acknowledgements = Acknowledgements(session, account, now)
 
     def move(
         self,

@@ -71,6 +71,7 @@ class Waiting:
                     MessageRow.sent_at,
                     MessageRow.seen_at,
                     DeliveryRow.created_at,
+                    MessageRow.automatic,
                     DeliveryRow.message_id,
                 )
                 .outerjoin(DeliveryRow, DeliveryRow.id == MessageRow.delivery)
@@ -79,13 +80,15 @@ class Waiting:
             for row in await self._session.execute(messages):
                 # What an earlier journal sent was taken up nobody knows when.
                 written = row.created_at if row.message_id else None
-                word = Word(_author(row.author_kind), row.sent_at, row.seen_at, written)
+                author = _author(row.author_kind)
+                word = Word(author, row.sent_at, row.seen_at, written, row.automatic)
                 said.setdefault(row.discussion, []).append(word)
             leaving = select(
                 DeliveryRow.discussion,
                 DeliveryRow.created_at,
                 DeliveryRow.submitted_at,
                 DeliveryRow.first_tried_at,
+                DeliveryRow.automatic,
             ).where(
                 DeliveryRow.account == self._account,
                 DeliveryRow.state.in_(_ON_ITS_WAY),
@@ -93,7 +96,12 @@ class Waiting:
             )
             for gone in await self._session.execute(leaving):
                 left = gone.submitted_at or gone.first_tried_at or gone.created_at
-                word = Word(AuthorKind.SELLER, left, written_at=gone.created_at)
+                word = Word(
+                    AuthorKind.SELLER,
+                    left,
+                    written_at=gone.created_at,
+                    automatic=gone.automatic,
+                )
                 said.setdefault(gone.discussion, []).append(word)
         return said
 

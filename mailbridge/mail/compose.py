@@ -42,6 +42,9 @@ __all__ = ["DAEMON_NAME", "Composed", "Composer", "SellerPages"]
 DAEMON_NAME = "mailbridge"
 """Who notices are from, as a mail client shows it."""
 
+_SHOWING_TEXT = frozenset({DoneKind.WRITTEN_FIRST, DoneKind.ACKNOWLEDGED})
+"""News that show what went to the customer, as receipts do."""
+
 _FROM_DOMAIN = "mb.invalid"  # RFC 2606: no mail ever gets there
 
 
@@ -210,8 +213,8 @@ class Composer:
         text = self._render("mail/notice.txt.j2", context)
         page = self._render("mail/notice.html.j2", context, html=True)
         kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)
-        opening = any(done.kind is DoneKind.WRITTEN_FIRST for done in notice.done)
-        sent = notice.text and (opening or notice.kind is NoticeKind.RECEIPT)
+        shown = any(done.kind in _SHOWING_TEXT for done in notice.done)
+        sent = notice.text and (shown or notice.kind is NoticeKind.RECEIPT)
         marks = replace(
             self._marks(thread),
             notice=key,

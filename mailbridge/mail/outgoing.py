@@ -2,7 +2,8 @@
 
 No header of the reply is copied, no part of it but the text and the files that were chosen.
 The last check before it leaves is `check_outgoing`; what was authored is `authored`'s business.
-It carries no Auto-Submitted: a person wrote it (RFC 3834 section 5 is about the others).
+An answer carries no Auto-Submitted, as a person wrote it; an acknowledgement does (RFC 3834
+section 5), and asks for no automatic answer.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class CustomerMail:
     """Authored text within its frame, `\\n` line ends."""
     attachments: tuple[tuple[str, str, bytes], ...] = field(default=(), repr=False)
     """(file name, media type, octets)."""
+    automatic: bool = False
+    """An acknowledgement, which nobody wrote."""
 
 
 def customer_mail(mail: CustomerMail) -> bytes:
@@ -86,6 +89,10 @@ def customer_mail(mail: CustomerMail) -> bytes:
     headers.text("Subject", neutral_subject(mail.subject))
     headers.date("Date", mail.date)
     headers.ids("Message-ID", [mail.message_id])
+    if mail.automatic:
+        headers.raw("Auto-Submitted", "auto-replied")
+        # Exchange and Outlook go by this one ([MS-OXCMAIL] 2.1.3.2.20).
+        headers.raw("X-Auto-Response-Suppress", "All")
     headers.raw("MIME-Version", "1.0")
     body = text_part(clean_text(mail.text))
     if mail.attachments:

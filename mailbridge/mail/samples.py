@@ -276,6 +276,8 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.TWIN: {"other": "CD-7F3K2"},
     _D.ESCALATED: {"level": "Level_1"},
     _D.CUSTOMER_AGAIN: {},
+    _D.ACKNOWLEDGED: {"at": _AT},
+    _D.NOT_ACKNOWLEDGED: {"why": "refused", "words": "554 5.7.1 Message refused"},
     _D.ORDER_CHANGED: {"topics": "state parcels"},
 }
 
@@ -287,10 +289,14 @@ _NEWS = frozenset(
         _D.TWIN,
         _D.ESCALATED,
         _D.CUSTOMER_AGAIN,
+        _D.ACKNOWLEDGED,
+        _D.NOT_ACKNOWLEDGED,
         _D.REOPENED,
         _D.ORDER_CHANGED,
     }
 )
+
+_WITH_TEXT = frozenset({_D.WRITTEN_FIRST, _D.JOINED, _D.ACKNOWLEDGED})
 
 _REPLY = "Bonjour Marie,\n\nnous ouvrons une enquête auprès du transporteur.\n\nPaul"
 
@@ -307,7 +313,7 @@ def sample_notices() -> Iterator[Notice]:
         yield Notice(
             NoticeKind.NEWS if news else NoticeKind.RECEIPT,
             done=(Done(done, facts),),
-            text=_REPLY if not news or done in (_D.WRITTEN_FIRST, _D.JOINED) else "",
+            text=_REPLY if not news or done in _WITH_TEXT else "",
         )
     yield Notice(
         NoticeKind.RECEIPT,

@@ -69,7 +69,7 @@ def show_discussion(answer: Answer, console: Console) -> None:
         (
             (
                 moment(d["submitted_at"]),
-                f"{d['reply']} #{d['number']}" if d["number"] else d["reply"],
+                _which(d),
                 plain(d["state"]),
                 joined(
                     f"recorded {moment(d['recorded_at'])}" if d["recorded_at"] else "",
@@ -95,6 +95,13 @@ def show_discussion(answer: Answer, console: Console) -> None:
         ("at", "what", "about"),
         ((moment(e["at"]), e["what"], joined(e["subject"], e["detail"])) for e in answer["events"]),
     )
+
+
+def _which(delivery: Answer) -> str:
+    if delivery.get("automatic"):
+        return "automatic acknowledgement"
+    number = delivery["number"]
+    return f"{delivery['reply']} #{number}" if number else str(delivery["reply"])
 
 
 def _state(state: str, reason: str) -> str:

@@ -62,10 +62,12 @@ def test_the_example_with_every_key_switched_on_can_be_used(tmp_path: Path) -> N
     text = text.replace('"/etc/mailbridge/templates"', '"templates"')
     file = tmp_path / "config.toml"
     file.write_text(text, encoding="utf-8")
-    # Both ways of signing in and an unused reply address cannot all make sense at once.
+    # Both ways of signing in and an unused reply address cannot all make sense at once, nor do
+    # acknowledgements while replies are off.
     assert {one.where.rpartition(".")[2] for one in load(file, {}).warnings} == {
         "token",
         "reply_address",
+        "acknowledgement",
     }
 
 

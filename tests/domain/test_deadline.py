@@ -69,6 +69,17 @@ def test_a_question_that_crosses_our_reply_stays_open() -> None:
     assert waiting_since([first, reply]) is None
 
 
+def test_an_acknowledgement_answers_nothing() -> None:
+    said, heard = Word(C, at(0), seen_at=at(0.1)), Word(S, at(0.2), automatic=True)
+    assert waiting_since([said, heard]) == at(0)
+    assert waiting_since([said, heard, Word(S, at(1))]) is None
+    # Nor does the mark that the marketplace may set because of it.
+    assert treated_until(Treatment.TREATED, [said, heard], None, at(48)) is None
+    assert treated_until(Treatment.TREATED, [said], None, at(48)) == at(0.1)
+    again = Word(C, at(2), seen_at=at(2))
+    assert treated_until(Treatment.TREATED, [said, heard, again], None, at(48)) == at(2)
+
+
 WORDS = st.lists(
     st.builds(Word, st.sampled_from(AuthorKind), st.integers(0, 50).map(at)), max_size=12
 )

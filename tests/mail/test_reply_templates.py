@@ -38,6 +38,7 @@ TWINS = {
     "merci": "thanks",
     "panne": "faulty",
     "recu": "received",
+    "accuse": "acknowledged",
     "rembourse": "refunded",
     "reponse": "answer",
     "retard": "delay",

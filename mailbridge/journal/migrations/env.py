@@ -2,6 +2,8 @@
 
 from alembic import context
 
+# Named here so that its table is known: it stands beside its repository.
+from mailbridge.journal.acknowledgements import AcknowledgementRow as AcknowledgementRow
 from mailbridge.journal.tables import Base
 
 context.configure(
