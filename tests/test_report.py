@@ -167,6 +167,7 @@ MONEY = {
     "order": "2411231100AB1CD",
     "amount": "49.90",
     "moved": "0",
+    "unshown": False,
     "asked_at": AT,
     "words": "silence",
 }

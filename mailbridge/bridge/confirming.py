@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.movement import move, notify
+from mailbridge.bridge.movement import call_absent, move, notify, question_code
 from mailbridge.bridge.terms import asked_to_json, confirmation_code, facts_of
 from mailbridge.domain.command import Command
 from mailbridge.domain.delivery import MACHINE as DELIVERY
@@ -18,7 +18,7 @@ from mailbridge.domain.delivery import DeliveryEvent, DeliveryState
 from mailbridge.domain.discussion import DiscussionKind
 from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.money import Asked, Cause, GestureMotive, gesture_motive
-from mailbridge.domain.notice import Notice, NoticeKind
+from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
 from mailbridge.domain.refund import MACHINE, RefundEvent, RefundState
 from mailbridge.domain.vocabulary import Verb
 from mailbridge.journal.tables import DiscussionRow, MoneyRow
@@ -30,7 +30,10 @@ __all__ = [
     "asked_by_command",
     "confirm",
     "confirmable",
+    "deny",
+    "doubted",
     "is_right_code",
+    "is_unshown",
     "question",
     "withdraw",
 ]
@@ -38,6 +41,7 @@ __all__ = [
 MAX_TRIES = 3
 """Wrong codes after which a question can't be answered any more."""
 _CONFIRMABLE = frozenset({RefundState.WAITING, RefundState.ABSENT})
+_DOUBTFUL = frozenset({RefundState.GRANTED, RefundState.UNCERTAIN})
 
 
 def asked_by_command(command: Command, discussion: DiscussionRow) -> Asked:
@@ -98,24 +102,41 @@ async def question(
 
     `same_at` tells when the same was given today.
     """
-    row.code_round += 1
-    row.code_tries = 0
-    row.code_until = tx.now + ctx.config.replies.code_life
+    code = question_code(tx, ctx, row)
     row.confirmed_at, row.confirmed_by = None, ""
     reply = await tx.replies.get(row.reply) if row.reply else None
     facts = facts_of(row, names) | {
-        "until": ctx.stamp(row.code_until),
+        "until": ctx.stamp(row.code_until or tx.now),
         "with_text": "yes" if reply is not None and reply.text.strip() else "",
     }
     if same_at:
         facts["same_at"] = same_at
-    notice = Notice(NoticeKind.CONFIRM, facts=facts, code=confirmation_code(ctx, row))
+    notice = Notice(NoticeKind.CONFIRM, facts=facts, code=code)
     await notify(tx, ctx, row, notice, f"confirm:{row.id}:{row.code_round}")
+
+
+def is_unshown(row: MoneyRow) -> bool:
+    """Whether a person is asked what became of it: the marketplace may never show it."""
+    return row.carried and row.state in _DOUBTFUL and row.code_until is not None
+
+
+async def doubted(tx: Transaction, answers: str | None) -> MoneyRow | None:
+    """The movement that the answered notice asks a person about, because nothing shows it."""
+    notice = await tx.filings.by_mail(answers) if answers else None
+    if notice is None or not notice.key.startswith("money:"):
+        return None
+    _, identity, reason, *_ = notice.key.split(":")
+    row = await tx.money.get(int(identity)) if reason == HoldReason.MONEY_UNSHOWN else None
+    return row if row is not None and is_unshown(row) else None
 
 
 async def confirmable(tx: Transaction, answers: str | None, discussion: str) -> MoneyRow | None:
     """The movement that the answered notice asks about, else the newest that waits."""
-    waiting = [r for r in await tx.money.of_discussion(discussion) if r.state in _CONFIRMABLE]
+    waiting = [
+        r
+        for r in await tx.money.of_discussion(discussion)
+        if r.state in _CONFIRMABLE or is_unshown(r)
+    ]
     notice = await tx.filings.by_mail(answers) if answers else None
     if notice is not None and notice.key.startswith(("confirm:", "money:")):
         identity = notice.key.split(":")[1]
@@ -136,7 +157,14 @@ def is_right_code(ctx: Context, row: MoneyRow, code: str, now: datetime) -> bool
 
 
 async def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> None:
-    """A person who saw what will be done wants it done; a text held for want of it waits again."""
+    """A person who saw what will be done wants it done; a text held for want of it waits again.
+    Of what nothing shows, a person who has looked says that it was paid."""
+    if is_unshown(row):
+        move(tx, row, RefundEvent.AFFIRM, f"said by {by}"[:100])
+        row.vouched_by, row.moved = by, row.amount
+        row.settled_at, row.code_until = tx.now, None
+        ctx.bells.outgoing.set()
+        return
     if row.state == RefundState.ABSENT and row.reply is not None:
         await _text_waits_again(tx, row.reply)
         reply = await tx.replies.get(row.reply)
@@ -146,6 +174,13 @@ async def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> N
     row.confirmed_by, row.confirmed_at = by, tx.now
     row.code_until, row.due_at, row.attempts = None, tx.now, 0
     row.missed_at, row.settled_at = None, None
+    ctx.bells.outgoing.set()
+
+
+async def deny(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> None:
+    """Of what nothing shows, a person who has looked says that it was not paid."""
+    row.vouched_by = by
+    await call_absent(tx, ctx, row, RefundEvent.DENY, by)
     ctx.bells.outgoing.set()
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
-from mailbridge.bridge.terms import facts_of
+from mailbridge.bridge.terms import confirmation_code, facts_of
 from mailbridge.domain.notice import HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import Order
 from mailbridge.domain.refund import MACHINE, RefundEvent, RefundState
@@ -24,7 +24,17 @@ from mailbridge.marketplace.port import (
     TransientError,
 )
 
-__all__ = ["Unreadable", "move", "notify", "put_off", "read_order", "refuse", "tell"]
+__all__ = [
+    "Unreadable",
+    "call_absent",
+    "move",
+    "notify",
+    "put_off",
+    "question_code",
+    "read_order",
+    "refuse",
+    "tell",
+]
 
 _STEPS = (1, 2, 5, 10, 30, 60)
 """Minutes before each further try or reading; the last one repeats."""
@@ -73,6 +83,25 @@ async def refuse(tx: Transaction, ctx: Context, row: MoneyRow) -> None:
     row.settled_at = tx.now
     await tx.money.let_go(row)
     await tell(tx, ctx, row, HoldReason.MONEY_REFUSED, {"words": row.answer})
+
+
+def question_code(tx: Transaction, ctx: Context, row: MoneyRow) -> str:
+    """The code of a new question about it; earlier ones are void."""
+    row.code_round, row.code_tries = row.code_round + 1, 0
+    row.code_until = tx.now + ctx.config.replies.code_life
+    return confirmation_code(ctx, row)
+
+
+async def call_absent(
+    tx: Transaction, ctx: Context, row: MoneyRow, event: RefundEvent, seen_by: str = ""
+) -> None:
+    """Nothing moved: what it held is free, and a person may ask for it again. `seen_by`: who has
+    looked; else two readings show it."""
+    move(tx, row, event, f"said by {seen_by}"[:100] if seen_by else "")
+    row.settled_at, row.due_at = tx.now, tx.now + timedelta(hours=1)
+    await tx.money.let_go(row)
+    code = question_code(tx, ctx, row)
+    await tell(tx, ctx, row, HoldReason.MONEY_ABSENT, {"seen_by": seen_by}, code=code)
 
 
 async def tell(

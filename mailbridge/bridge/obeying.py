@@ -315,6 +315,11 @@ class Obeying:
     async def _cancel(
         self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, command: Command
     ) -> None:
+        doubted = await confirming.doubted(tx, reply.answers)
+        if doubted is not None:
+            by = reply.sender_name or reply.sender
+            await confirming.deny(tx, self._ctx, doubted, by=by)
+            return
         notice = await tx.filings.by_mail(reply.answers) if reply.answers else None
         replies = [r for r in await tx.replies.of_discussion(discussion.id) if r.id != reply.id]
         if notice is not None and notice.reply is not None:

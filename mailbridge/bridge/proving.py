@@ -174,17 +174,19 @@ class Proving:
             # Not named in an answer, so it could have been somebody else's: believed only now.
             await self._refused(tx, row, found)
             return
-        move(tx, row, RefundEvent.MISS)
-        row.settled_at, row.due_at = tx.now, tx.now + timedelta(hours=1)
-        await tx.money.let_go(row)
-        row.code_round, row.code_tries = row.code_round + 1, 0
-        row.code_until = tx.now + self._ctx.config.replies.code_life
-        code = terms.confirmation_code(self._ctx, row)
-        await tell(tx, self._ctx, row, HoldReason.MONEY_ABSENT, code=code)
+        await movement.call_absent(tx, self._ctx, row, RefundEvent.MISS)
 
     async def _still_waiting(self, tx: Transaction, row: MoneyRow) -> None:
         await movement.put_off(tx, self._ctx, row, row.answer)
-        if row.asked_at is not None and tx.now - row.asked_at > _TELL_UNPROVEN:
+        if row.asked_at is None or tx.now - row.asked_at <= _TELL_UNPROVEN:
+            return
+        if row.carried:
+            # It may never be shown here: asked again each time the question has lapsed.
+            if row.code_until is None or row.code_until < tx.now:
+                code = movement.question_code(tx, self._ctx, row)
+                facts = {"since": self._ctx.stamp(row.asked_at)}
+                await tell(tx, self._ctx, row, HoldReason.MONEY_UNSHOWN, facts, code=code)
+        else:
             unsure = "yes" if row.state == RefundState.UNCERTAIN else ""
             facts = {"since": self._ctx.stamp(row.asked_at), "unsure": unsure}
             await tell(tx, self._ctx, row, HoldReason.MONEY_UNPROVEN, facts)

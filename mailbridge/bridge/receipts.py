@@ -124,13 +124,17 @@ class Receipts:
 
     async def _money(self, tx: Transaction, row: MoneyRow) -> Done | None:
         """What the order shows of a movement; what did not happen had a notice of its own."""
-        facts = facts_of(row) | {"at": self._ctx.stamp(row.settled_at or tx.now)}
+        facts = facts_of(row) | {
+            "at": self._ctx.stamp(row.settled_at or tx.now),
+            "seen_by": row.vouched_by,
+        }
         match RefundState(row.state):
             case RefundState.PROVEN if row.joins is not None:
                 holder = await tx.money.get(row.joins)
                 if holder is not None:
                     facts |= {
                         "who": holder.asked_by,
+                        "seen_by": holder.vouched_by,
                         "at": self._ctx.stamp(holder.settled_at or tx.now),
                     }
                 return Done(DoneKind.SAME_MONEY, facts)

@@ -14,7 +14,7 @@ from typing import Any
 
 from mailbridge.bridge import movement, terms
 from mailbridge.bridge.account import AccountBridge
-from mailbridge.bridge.confirming import ask_for_money
+from mailbridge.bridge.confirming import ask_for_money, is_unshown
 from mailbridge.domain.amount import parse_amount
 from mailbridge.domain.money import (
     Asked,
@@ -179,6 +179,7 @@ def movement_of(row: MoneyRow) -> Answer:
         "order": row.order_number,
         "amount": row.amount,
         "moved": row.moved,
+        "unshown": is_unshown(row),
         "asked_at": row.asked_at.isoformat(timespec="seconds") if row.asked_at else None,
         "words": row.answer,
     }

@@ -66,6 +66,8 @@ class Uptake:
         complete(row, listed)
         row.status = listed.status
         row.updated_at, row.closed_at = listed.updated_at, listed.closed_at
+        if listed.kind is DiscussionKind.CLAIM:
+            row.kind = listed.kind  # a question that becomes a claim may keep its id
         row.claim_type = listed.claim_type or row.claim_type
         row.topic = clean_line(listed.topic, 80)
         row.sales_channel = clean_line(listed.sales_channel, 40)

@@ -105,6 +105,7 @@ class HoldReason(StrEnum):
     MONEY_LATE = "money_late"  # said not to have moved, and it has after all
     MONEY_LAPSED = "money_lapsed"  # nobody confirmed it in time
     MONEY_DELAYED = "money_delayed"  # words: cannot be asked for yet
+    MONEY_UNSHOWN = "money_unshown"  # since: by a former API, a person is to say; code
     MONEY_UNPROVEN = "money_unproven"  # since, unsure: granted (or it may be), not shown yet
     MONEY_OTHER_FAILED = "money_other_failed"  # who: asked the same, in vain
     TEMPLATE_BROKEN = "template_broken"  # name, what: a template of the shop's own fails

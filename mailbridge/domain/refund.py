@@ -15,7 +15,9 @@ Rules kept here:
 5. Two people who ask for the same get one movement: the second is `joined` to the first.
 6. What was asked for through an API the account has moved away from since is proven by the same
    evidence, and never held to be refused or absent: nobody says that one API shows all that the
-   other did, and a request that it shows refused may be somebody else's.
+   other did, and a request that it shows refused may be somebody else's. After a day of that a
+   person who has looked elsewhere is asked, and their word settles it, either way: what they say
+   was paid is proven, what they say was not is absent.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ class RefundState(StrEnum):
     REFUSED = "refused"
     """Nothing moved: impossible, or refused by the service."""
     ABSENT = "absent"
-    """It may have been asked for, and two readings show that nothing moved."""
+    """It may have been asked for, and two readings, or a person who has looked, say that nothing
+    moved."""
     WITHDRAWN = "withdrawn"
     JOINED = "joined"
 
@@ -83,6 +86,8 @@ class RefundEvent(StrEnum):
     PROVE = "prove"
     PROVE_PART = "prove_part"
     MISS = "miss"
+    AFFIRM = "affirm"
+    DENY = "deny"
     WITHDRAW = "withdraw"
     RETRY = "retry"
 
@@ -123,12 +128,16 @@ MACHINE: Machine[RefundState, RefundEvent] = Machine(
             _E.PROVE: _S.PROVEN,
             _E.PROVE_PART: _S.PARTLY,
             _E.REFUSE: _S.REFUSED,
+            _E.AFFIRM: _S.PROVEN,
+            _E.DENY: _S.ABSENT,
         },
         _S.UNCERTAIN: {
             _E.PROVE: _S.PROVEN,
             _E.PROVE_PART: _S.PARTLY,
             _E.REFUSE: _S.REFUSED,
             _E.MISS: _S.ABSENT,
+            _E.AFFIRM: _S.PROVEN,
+            _E.DENY: _S.ABSENT,
         },
         _S.ABSENT: {
             _E.RETRY: _S.ASKED,

@@ -116,7 +116,7 @@ class Movements:
                 MoneyRow.discussion == discussion,
                 MoneyRow.state.in_(SETTLED),
             )
-            .values(asked_by="", confirmed_by="", before="")
+            .values(asked_by="", confirmed_by="", vouched_by="", before="")
         )
 
     async def _list(self, *conditions: ColumnElement[bool]) -> list[MoneyRow]:

@@ -447,6 +447,8 @@ class MoneyRow(Base):
     """Uncertain: when a reading first showed nothing."""
     carried: Mapped[bool] = mapped_column(default=False)
     """It was asked for through an API the account has moved away from since."""
+    vouched_by: Mapped[str] = mapped_column(default="")
+    """Who said that it was paid, or was not, where the marketplace shows nothing (pruned)."""
     answer: Mapped[str] = mapped_column(default="")
     """The service's last words."""
     told: Mapped[str] = mapped_column(default="")

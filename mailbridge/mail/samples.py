@@ -199,7 +199,8 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.MONEY_IMPOSSIBLE: {**_REFUND, "obstacle": "already_refunded"},
     _R.MONEY_REFUSED: {**_REFUND, "words": "La ligne n'est pas dans un état remboursable."},
     _R.MONEY_UNCERTAIN: _REFUND,
-    _R.MONEY_ABSENT: _REFUND,
+    _R.MONEY_ABSENT: {**_REFUND, "seen_by": ""},
+    _R.MONEY_UNSHOWN: {**_GESTURE, "since": _AT},
     _R.MONEY_PARTLY: {**_REFUND, "missing": "LAMPE-2", "moved": "19.90", "words": ""},
     _R.MONEY_LATE: _REFUND,
     _R.MONEY_LAPSED: _REFUND,
@@ -232,6 +233,7 @@ WITH_CODE = frozenset(
         _R.FOUND_IN_SENT,
         _R.MAYBE_AUTOMATIC,
         _R.MONEY_ABSENT,
+        _R.MONEY_UNSHOWN,
     }
 )
 
@@ -267,9 +269,9 @@ DONE_FACTS: Mapping[DoneKind, Mapping[str, str]] = {
     _D.REPLACED: {},
     _D.RELEASED: {"by": "Paul Martin", "at": _AT},
     _D.NOT_SENT: {},
-    _D.REFUNDED: {**_REFUND, "at": _AT},
-    _D.ORDER_CANCELLED: {**_CANCELLATION, "at": _AT},
-    _D.GESTURE_GIVEN: {**_GESTURE, "at": _AT},
+    _D.REFUNDED: {**_REFUND, "at": _AT, "seen_by": ""},
+    _D.ORDER_CANCELLED: {**_CANCELLATION, "at": _AT, "seen_by": ""},
+    _D.GESTURE_GIVEN: {**_GESTURE, "at": _AT, "seen_by": ""},
     _D.SAME_MONEY: {**_REFUND, "who": "Paul Martin", "at": _AT},
     _D.MONEY_WITHDRAWN: _REFUND,
     _D.TEMPLATE_CLOSES: {"title": "Remerciements et clôture"},

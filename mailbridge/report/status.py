@@ -12,6 +12,12 @@ from mailbridge.report.page import Answer, grid, line, listing, moment, plain, s
 __all__ = ["show_status"]
 
 _MOVING = ("waiting", "ready", "granted")
+_UNSHOWN = (
+    "uncertain: asked for before the account moved, and never shown since; the thread asks a "
+    "person whether it was paid"
+)
+_UNCERTAIN = "uncertain: this money may have moved; the order tells within two hours"
+_UNDER_WAY = "under way: money that waits for a word, or to show in its order"
 _TROUBLED = ("waiting", "failed")
 """States of a part that does not work at this moment."""
 
@@ -54,7 +60,7 @@ def show_status(answer: Answer, console: Console, quiet: bool) -> bool:
 
 
 def _needs_a_person(account: Answer) -> bool:
-    doubtful = [m for m in account["moving"] if m["state"] == "uncertain"]
+    doubtful = [m for m in account["moving"] if m["state"] == "uncertain" or m["unshown"]]
     waiting = (account["held"], account["stuck"], account["set_aside"], doubtful)
     return account["paused"] is not None or any(waiting)
 
@@ -109,18 +115,20 @@ def _show_account(account: Answer, console: Console) -> None:
         ),
         "mailbridge show / resend DISCUSSION",
     )
-    for head, states in (
-        ("uncertain: this money may have moved; the order tells within two hours", ("uncertain",)),
-        ("under way: money that waits for a word, or to show in its order", _MOVING),
+    unshown = [m for m in account["moving"] if m["unshown"]]
+    others = [m for m in account["moving"] if not m["unshown"]]
+    for head, moving, colour in (
+        (_UNSHOWN, unshown, "bold red"),
+        (_UNCERTAIN, [m for m in others if m["state"] == "uncertain"], "bold red"),
+        (_UNDER_WAY, [m for m in others if m["state"] in _MOVING], "bold"),
     ):
-        rows = [
-            (m["order"], f"{m['amount']} EUR", f"{plain(m['kind'])}, {plain(m['state'])}")
-            for m in account["moving"]
-            if m["state"] in states
-        ]
-        if rows:
+        if moving:
             line(console)
-            line(console, f"  {len(rows)} {head}", "bold red" if states != _MOVING else "bold")
+            line(console, f"  {len(moving)} {head}", colour)
+            rows = [
+                (m["order"], f"{m['amount']} EUR", f"{plain(m['kind'])}, {plain(m['state'])}")
+                for m in moving
+            ]
             show(console, listing(("order", "amount", ""), rows))
     _show_waiting(
         console,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -119,6 +119,20 @@ async def test_a_case_that_is_escalated_is_said_once_and_stands_on_the_card(
         await shop.later(minutes=5)
         assert "médiation, niveau 1" in (await newest(shop)).text
         assert len(await shop.notices()) == 1
+
+
+async def test_a_question_that_becomes_a_claim_is_one_from_then_on(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        question = shop.world.cast.order_question()
+        await shop.settle()
+        question.graduation, question.updated_at = "Claim", shop.clock()
+        await shop.later(minutes=5)
+        shown = await shop.operations.show(str(question.id))
+        begun = datetime.fromisoformat(shown["waiting_since"])
+        assert shown["kind"] == "claim"
+        assert datetime.fromisoformat(shown["answer_due"]) == begun + timedelta(days=2)
+        (news,) = await shop.notices()
+        assert "réclamation" in news.text
 
 
 async def test_what_was_answered_is_marked_as_read_at_the_marketplace(tmp_path: Path) -> None:

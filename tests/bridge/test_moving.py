@@ -18,8 +18,9 @@ from mailbridge.sandbox.octopia import Rules
 from mailbridge.sandbox.world import Door
 from tests.bridge.test_money import LIMITS
 from tests.crash.power import Fuse, Phase, PowerCut
+from tests.doors import Ask
 from tests.mover import configured_for, migrate, move, old_shop
-from tests.shop import Shop
+from tests.shop import Shop, code_in
 
 ANSWER = "Bonjour, votre colis arrive demain."
 MONEY = {"money": {**LIMITS, "confirm_above": 500}}
@@ -226,9 +227,76 @@ async def test_a_gesture_that_the_other_api_does_not_show_is_never_called_absent
             await shop.later(hours=9)
         assert (await shop.states(discussion))["money"] == ["uncertain"]
         assert shop.sent == []
-        told = await shop.notice("hold/money_unproven")
-        assert "peut-être" in told.text
+        await shop.notice("hold/money_unshown")
         assert "hold/money_absent" not in await shop.told()
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_a_persons_word_settles_a_gesture_that_the_other_api_never_shows(
+    tmp_path: Path, paid: bool
+) -> None:
+    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+        order = shop.world.cast.order(shipped_days_ago=5)
+        discussion = shop.world.cast.claim(order)
+        await shop.settle()
+        agent = shop.world.agent()
+        await agent.reply(await shop.first(discussion), f"!geste 5 €\n!clos\n\n{WORDS}")
+        await shop.settle()
+        assert (await shop.states(discussion))["money"] == ["granted"]
+        await move(shop)
+        await shop.later(hours=30)
+
+        # It waits for a person, and the operator sees that it does.
+        (account,) = (await shop.operations.status())["accounts"]
+        assert [(m["state"], m["unshown"]) for m in account["moving"]] == [("granted", True)]
+        question = await shop.notice("hold/money_unshown")
+        code = code_in(question)
+        assert WORDS in question.text
+        assert "“!confirmer” suivi d'une espace et du code" in " ".join(question.text.split())
+        assert "“!annuler” seul sur une ligne" in " ".join(question.text.split())
+        assert shop.sent == []
+
+        await agent.reply(question, f"!confirmer {code}" if paid else "!annuler")
+        await shop.later(minutes=5)
+        await shop.settle()
+        (account,) = (await shop.operations.status())["accounts"]
+        assert account["moving"] == []
+        if paid:
+            assert (await shop.states(discussion))["money"] == ["proven"]
+            assert shop.sent == [WORDS]
+            assert discussion.closed
+            receipt = await shop.notice("receipt", "Clos")
+            assert "Service client l'a constaté" in " ".join(receipt.text.split())
+            return
+        assert (await shop.states(discussion))["money"] == ["absent"]
+        assert shop.sent == []
+        told = await shop.notice("hold/money_absent")
+        assert "Service client a regardé" in told.text
+        # It was not: so it may be asked for here, with the code of this notice.
+        await agent.reply(told, f"!confirmer {code_in(told)}")
+        await shop.later(minutes=5)
+        assert shop.performed(Ask.GESTURE) == 1
+
+
+async def test_the_question_is_asked_again_once_its_code_has_lapsed(tmp_path: Path) -> None:
+    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+        order = shop.world.cast.order(shipped_days_ago=5)
+        discussion = shop.world.cast.claim(order)
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(discussion), f"!geste 5 €\n\n{WORDS}")
+        await shop.settle()
+        await move(shop)
+        await shop.later(hours=30)
+        old = await shop.notice("hold/money_unshown")
+        await shop.later(hours=26)
+        new = await shop.notice("hold/money_unshown")
+        assert code_in(new) != code_in(old)
+        await shop.world.agent().reply(old, f"!confirmer {code_in(old)}")
+        await shop.later(minutes=5)
+        assert (await shop.states(discussion))["money"] == ["granted"]
+        await shop.world.agent().reply(new, f"!confirmer {code_in(new)}")
+        await shop.later(minutes=5)
+        assert (await shop.states(discussion))["money"] == ["proven"]
 
 
 async def test_a_closed_thread_joins_when_its_customer_comes_back(tmp_path: Path) -> None:
