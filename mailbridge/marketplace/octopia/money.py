@@ -40,6 +40,9 @@ _DETAILS: Mapping[GestureMotive, str] = {
     GestureMotive.WARRANTY: "Garantie",
     GestureMotive.OTHER: "Geste commercial",
 }
+_MOTIVES = {"missingproduct": GestureMotive.DAMAGED_OR_MISSING}
+"""The one reason that was seen beside `Other`. It says less than any motive of ours, so it is
+read and never written."""
 # What a reason's code or label says, for each cause the best first. The full list of reasons is
 # not public; the ones here are French and English words for the same things.
 _REASONS: Mapping[Cause, tuple[str, ...]] = {
@@ -144,7 +147,9 @@ def _number(amount: Decimal) -> float | int:
     return int(amount) if amount == amount.to_integral_value() else float(amount)
 
 
-def motive_of(details: str) -> int:
-    """The motive a gesture of ours was given for, by its words; OTHER for anybody else's."""
-    found = (motive for motive, words in _DETAILS.items() if words == details.strip())
-    return int(next(found, GestureMotive.OTHER))
+def motive_of(words: str) -> int:
+    """The motive a gesture was given for, by the details we write or the service's own reason;
+    OTHER for anybody else's words."""
+    said = words.strip()
+    found = (motive for motive, details in _DETAILS.items() if details == said)
+    return int(next(found, _MOTIVES.get(said.lower(), GestureMotive.OTHER)))

@@ -615,6 +615,24 @@ async def test_a_request_is_the_orders_by_either_of_its_names(api: ScriptedApi) 
     assert [each.id for each in found.requests] == ["R1"]
 
 
+async def test_the_services_own_reason_is_read_as_the_motive_that_says_it(
+    api: ScriptedApi,
+) -> None:
+    api.on("GET", "/orders/2310171354KBDRE", order())
+    done = {"orderId": "2310171354KBDRE", "status": "Accepted", "amount": 5}
+    given = (
+        done | {"requestId": "G1", "reason": "MissingProduct"},
+        done | {"requestId": "G2", "reason": "Other", "reasonDetails": "Parce que"},
+    )
+    api.on("GET", "/order-commercial-gesture-requests", page(*given))
+    found = await api.marketplace().order_for_money("2310171354KBDRE")
+    assert found is not None
+    assert [voucher.motive for voucher in found.vouchers or ()] == [
+        GestureMotive.DAMAGED_OR_MISSING,
+        GestureMotive.OTHER,
+    ]
+
+
 async def test_requests_that_can_not_be_read_are_no_empty_list(api: ScriptedApi) -> None:
     api.on("GET", "/orders/2310171354KBDRE", order())
     api.on("GET", "/order-cancellation-requests", page({"status": "Accepted"}))
