@@ -198,6 +198,16 @@ def test_money_that_waits_is_named_and_needs_no_operator() -> None:
     assert "  2411231100AB1CD  49.90 EUR  gesture, waiting" in shown(on).splitlines()
 
 
+def test_money_that_a_person_is_asked_about_needs_one() -> None:
+    on = console()
+    unshown = {**MONEY, "state": "granted", "kind": "gesture", "unshown": True}
+    assert show_status(status(part("running"), moving=[unshown]), on, quiet=False) is True
+    text = shown(on)
+    assert "the thread asks a person whether it was paid" in flat(text)
+    assert "  2411231100AB1CD  49.90 EUR  gesture, granted" in text.splitlines()
+    assert "under way" not in text
+
+
 def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
     on = console()
     late = [{"discussion": "CD-7F3K2", "due": AT, "urgency": "overdue"}]

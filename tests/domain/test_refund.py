@@ -73,18 +73,21 @@ def test_only_what_was_surely_not_sent_is_asked_for_again_by_itself() -> None:
     assert back == {(S.ASKING, E.PUT_OFF)}
 
 
-def test_uncertainty_is_left_by_evidence_only() -> None:
+def test_uncertainty_is_left_by_evidence_or_the_word_of_who_has_looked() -> None:
     assert MACHINE.moves[S.UNCERTAIN] == {
         E.PROVE: S.PROVEN,
         E.PROVE_PART: S.PARTLY,
         E.REFUSE: S.REFUSED,
         E.MISS: S.ABSENT,
+        E.AFFIRM: S.PROVEN,
+        E.DENY: S.ABSENT,
     }
-    assert entering(S.ABSENT) == {(S.UNCERTAIN, E.MISS)}
+    assert entering(S.ABSENT) == {(S.UNCERTAIN, E.MISS), (S.UNCERTAIN, E.DENY), (S.GRANTED, E.DENY)}
 
 
-def test_after_the_services_yes_only_the_order_speaks() -> None:
-    assert set(MACHINE.moves[S.GRANTED]) == {E.PROVE, E.PROVE_PART, E.REFUSE}
+def test_after_the_services_yes_only_the_order_speaks_or_who_has_looked() -> None:
+    people = {E.AFFIRM, E.DENY}
+    assert set(MACHINE.moves[S.GRANTED]) == {E.PROVE, E.PROVE_PART, E.REFUSE} | people
 
 
 def test_what_never_happened_is_asked_again_by_a_persons_word_from_the_start() -> None:
