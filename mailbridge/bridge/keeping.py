@@ -112,6 +112,7 @@ class Keeping:
             reply = self._new_reply(tx, identity, discussion, found)
             reply.customer_messages = await tx.discussions.customer_messages_filed(discussion.id)
             tx.replies.add(reply)
+            tx.discussions.note_words(discussion, tx.now)
             await tx.flush()
             tx.note("reply seen", discussion=discussion.id, subject=identity)
             await self._take_findings(tx, reply, findings)

@@ -188,6 +188,7 @@ async def _write(bridge: AccountBridge, mailing: Mailing, order: Order) -> Outco
             customer_messages=await tx.discussions.customer_messages_filed(row.id),
         )
         tx.replies.add(reply)
+        tx.discussions.note_words(row, tx.now)
         await tx.flush()
         before = await tx.deliveries.last_due(_BY)
         tx.note("mailing", discussion=row.id, subject=identity, detail=mailing.campaign)

@@ -50,6 +50,7 @@ async def queue_notice(
             tx.note("notice suppressed", discussion=discussion.id, subject=key)
             ctx.log.warning("notice suppressed: too many this hour", discussion=discussion.short)
             return False
+    tx.discussions.note_words(discussion, tx.now)
     tx.filings.add(
         FilingRow(
             account=ctx.name,

@@ -86,8 +86,8 @@ class Uptake:
                 known.text = clean_text(told.message.text)
                 known.text_hash, known.edited_at = told.text_hash, tx.now
                 tx.note("message edited", discussion=row.id, subject=told.key)
-        if row.settled_at is not None and (todo.new or todo.edited):
-            row.settled_at = tx.now  # there are words in it again, to be pruned in their time
+        if todo.new or todo.edited:
+            tx.discussions.note_words(row, tx.now)
         if todo.closed:
             row.settled_at = tx.now
             row.wanted_folder = layout.folder if todo.waiting else layout.closed_folder

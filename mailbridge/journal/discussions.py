@@ -306,6 +306,14 @@ class Discussions:
         )
         return (await self._session.scalars(query)).all()
 
+    def note_words(self, row: DiscussionRow, now: datetime) -> None:
+        """There are new words in it: if it is closed, all are pruned that much later.
+
+        Not before, because they may still be needed: a reply that is held goes out as it stood.
+        """
+        if row.settled_at is not None:
+            row.settled_at = now
+
     async def prune(self, row: DiscussionRow, now: datetime) -> None:
         """Clear the words, names and addresses of one discussion; identities and hashes stay.
 

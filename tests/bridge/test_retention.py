@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.bridge.sweep import SweepKind
-from tests.shop import open_shop
+from tests.shop import Shop, open_shop
 
 ANSWER = "Bonjour Mme Zyxwvut, votre colis arrive demain."
 
@@ -85,3 +85,65 @@ async def test_what_is_said_in_a_forgotten_discussion_is_forgotten_in_its_turn(
             async with shop.bridge.ctx.read() as tx:
                 texts = [m.text for m in await tx.discussions.messages(shop.ident(claim))]
             assert any("Zyxwvut" in text for text in texts) is kept
+
+
+@pytest.mark.relay
+async def test_a_thread_of_ours_that_nobody_answered_is_forgotten_too(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        await shop.settle()
+        order = shop.world.cast.order()
+        await shop.world.agent().write(
+            [f"support+mb-order-{order.number.lower()}@maison-brindille.example"], "Colis", ANSWER
+        )
+        shop.handover.refused("no such customer")
+        await shop.settle()
+        assert not shop.world.books.discussions
+        assert any(ANSWER in m.text for m in await shop.notices())
+
+        for days, kept in ((179, True), (3, False)):
+            await shop.later(days=days)
+            await shop.bridge.keep_house()
+            assert (b"Zyxwvut" in await written_down(shop, tmp_path)) is kept
+        data = await written_down(shop, tmp_path)
+        assert order.customer.last_name.encode() not in data
+        assert order.lines[0].name.encode() not in data
+
+
+@pytest.mark.once
+async def test_what_staff_write_in_a_forgotten_thread_is_kept_and_forgotten_in_its_turn(
+    tmp_path: Path,
+) -> None:
+    async with open_shop(tmp_path) as shop:
+        claim = shop.world.cast.claim()
+        await shop.settle()
+        shop.world.books.close_by_force(claim)
+        await shop.settle()
+        await shop.later(days=179)
+        # Held until somebody says so: its words must not go before that.
+        agent = shop.world.agent(files_sent_copy=False)
+        (mail,) = await shop.thread(claim, "Clos")
+        await agent.reply(mail, ANSWER)
+        await shop.settle()
+        await shop.later(minutes=1)
+        assert (await shop.states(claim))["replies"] == ["held/not_proven"]
+
+        for days, kept in ((2, True), (177, True), (2, False)):
+            await shop.later(days=days)
+            await shop.bridge.keep_house()
+            assert (b"Zyxwvut" in await written_down(shop, tmp_path)) is kept
+
+        await agent.reply(mail, f"Encore une fois : {ANSWER}")
+        await shop.settle()
+        await shop.later(minutes=1)
+        for days, kept in ((179, True), (2, False)):
+            await shop.later(days=days)
+            await shop.bridge.keep_house()
+            assert (b"Zyxwvut" in await written_down(shop, tmp_path)) is kept
+
+
+async def written_down(shop: Shop, home: Path) -> bytes:
+    """The whole journal as it lies on the disk once its daemon has stopped."""
+    await shop.stop()
+    data = b"".join(path.read_bytes() for path in home.glob("journal.sqlite3*"))
+    await shop.start()
+    return data
