@@ -30,6 +30,7 @@ from typing import Literal, Self
 
 import trustme
 
+from mailbridge.sandbox.leash import Leash
 from tests.requirements import find_tool
 
 __all__ = ["PASSWORD", "Dovecot", "Format", "token"]
@@ -77,6 +78,7 @@ class Dovecot:
     imaps: int = field(default_factory=_free_port)
     lmtp: int = field(default_factory=_free_port)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _leash: Leash | None = field(default=None, repr=False)
 
     @property
     def ca_file(self) -> Path:
@@ -102,8 +104,10 @@ class Dovecot:
         (self.root / "run" / "master.pid").unlink(missing_ok=True)
         with (self.root / "output.log").open("ab") as output:
             # Its own session, so that the whole family can be killed together.
+            self._leash = Leash()  # a run of tests may be killed, too
             self._process = subprocess.Popen(
-                [program, "-F", "-c", str(self.root / "dovecot.conf")],
+                self._leash.command(program, "-F", "-c", self.root / "dovecot.conf"),
+                stdin=self._leash.stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -120,6 +124,9 @@ class Dovecot:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
             self._process = None
+        if self._leash is not None:
+            self._leash.let_go()
+            self._leash = None
 
     def remove(self) -> None:
         """Kill it and delete its folder."""

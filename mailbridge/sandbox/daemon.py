@@ -2,7 +2,7 @@
 
 It runs as `mailbridge run` would under systemd, with the same interpreter, and is spoken to over
 its control socket only. Its log is read as it comes: JSON lines, of which the last are kept for
-whoever has to explain a failure.
+whoever has to explain a failure. It ends with us, also if we are killed (`leash`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mailbridge.ops.control import ControlClient, ControlError
+from mailbridge.sandbox.leash import Leash
 
 __all__ = ["Daemon", "DaemonTrouble"]
 
@@ -60,6 +61,7 @@ class Daemon:
         self._client = ControlClient(control)
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
+        self._leash: Leash | None = None
         self._reading: asyncio.Task[None] | None = None
         self._running = asyncio.Event()
 
@@ -71,10 +73,12 @@ class Daemon:
     async def __aenter__(self) -> Daemon:
         environ = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
         try:
+            leash = self._leash = Leash()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "mailbridge", "--config", str(self._config), "run"),
-                stdin=asyncio.subprocess.DEVNULL,
+                *leash.command(
+                    *(sys.executable, "-m", "mailbridge"), *("--config", self._config, "run")
+                ),
+                stdin=leash.stdin,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 env=environ,
@@ -158,6 +162,9 @@ class Daemon:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+        leash, self._leash = self._leash, None
+        if leash is not None:
+            leash.let_go()
         if self._reading is not None:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -2,7 +2,8 @@
 
 It runs as whoever starts it, keeps everything in one folder, and leaves the machine's own Dovecot
 alone. IMAP in the clear and LMTP; any user signs in with the one password. Only the
-configuration of Dovecot 2.3 is known here: the caller falls back to the embedded server.
+configuration of Dovecot 2.3 is known here: the caller falls back to the embedded server. It ends
+with us, also if we are killed (`leash`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import signal
 import socket
 import time
 from pathlib import Path
+
+from mailbridge.sandbox.leash import Leash
 
 __all__ = ["Dovecot", "DovecotUnusable", "find_dovecot", "free_port"]
 
@@ -48,6 +51,7 @@ class Dovecot:
         self._password = password
         self._lmtp_port = lmtp_port
         self._process: asyncio.subprocess.Process | None = None
+        self._leash: Leash | None = None
 
     @property
     def lmtp_port(self) -> int:
@@ -64,12 +68,10 @@ class Dovecot:
             with (self._folder / "output.log").open("ab") as output:
                 # Its own session, so that the whole family can be ended together, and so that
                 # Ctrl-C at the terminal does not end it before those who use it.
+                leash = self._leash = Leash()
                 self._process = await asyncio.create_subprocess_exec(
-                    self._program,
-                    "-F",
-                    "-c",
-                    self._folder / "dovecot.conf",
-                    stdin=asyncio.subprocess.DEVNULL,
+                    *leash.command(self._program, "-F", "-c", self._folder / "dovecot.conf"),
+                    stdin=leash.stdin,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
@@ -86,11 +88,13 @@ class Dovecot:
     async def stop(self) -> None:
         """End all of it at once; nothing in it is worth an orderly end."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        leash, self._leash = self._leash, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if leash is not None:
+            leash.let_go()
 
     async def _ask_version(self) -> str:
         try:

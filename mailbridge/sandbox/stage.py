@@ -1,7 +1,8 @@
 """A sandbox put up for a person: world, mailbox server, configuration file and, if asked, daemon.
 
 Everything lives in one temporary folder and in processes that `open_stage` ends and removes,
-however it is left. Where Dovecot is installed it holds the mailbox, else the embedded server.
+however it is left; if we are killed, the processes end all the same, and only the folder stays.
+Where Dovecot is installed it holds the mailbox, else the embedded server.
 """
 
 from __future__ import annotations
