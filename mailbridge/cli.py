@@ -60,6 +60,7 @@ _ACTIONS = {
     "release": "send what is held in a discussion, as it stood",
     "resend": "send an unrecorded reply again, after one last reading",
     "close": "close a discussion without writing to the customer",
+    "settle": "say of money that nothing shows since the account moved whether it was paid",
     "retry": "try mails again that were set aside",
 }
 
@@ -137,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
         action = commands.add_parser(name, help=text)
         if name in ("pause", "resume"):
             action.add_argument("account")
+        elif name == "settle":
+            action.add_argument("order", help="its number")
+            action.add_argument("word", choices=("paid", "unpaid"))
         else:
             optional = "?" if name == "retry" else None
             action.add_argument("discussion", nargs=optional)
@@ -251,7 +255,7 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             ask = partial(_stream, config, "notify")
             return OK if await campaign.notify(arguments, ask, console) else FAILED
         case action:
-            names = ("account", "discussion", "why", "reply")
+            names = ("account", "discussion", "why", "reply", "order", "word")
             given = {n: v for n in names if (v := getattr(arguments, n, None)) is not None}
             answer = await _ask(config, action, **given)
             if arguments.json:

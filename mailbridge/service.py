@@ -155,6 +155,9 @@ async def perform(
                 return await operations.release(arguments["discussion"], arguments.get("reply"))
             case "resend":
                 return await operations.resend(arguments["discussion"])
+            case "settle":
+                paid = arguments["word"] == "paid"
+                return await operations.settle(str(arguments["order"]), paid=paid)
             case "close":
                 return await operations.close(arguments["discussion"])
             case "retry":

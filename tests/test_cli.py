@@ -34,6 +34,7 @@ COMMANDS = (
     "release",
     "resend",
     "close",
+    "settle",
     "retry",
     "templates",
     "backfill",
@@ -271,6 +272,7 @@ async def test_what_there_is_nothing_of_is_refused_in_words(desk: Desk) -> None:
         for command, words in (
             (("release", str(claim.id)), "nothing is held there"),
             (("resend", str(claim.id)), "no reply there waits to be recorded"),
+            (("settle", "N1", "unpaid"), "order N1: no money there waits"),
             (("pause", "ship"), "no account 'ship'; there are: shop"),
             (("backfill", "ship", "--json"), "no account 'ship'"),
         ):

@@ -27,6 +27,7 @@ from mailbridge.bridge.till import (
     foresee,
     have_done,
     movement_of,
+    settle,
     unsettled,
     watch,
 )
@@ -252,6 +253,14 @@ class Operations:
         identity = await have_done(bridge, order, asked, now)
         async for step in watch(bridge, identity, seconds):
             yield step
+
+    async def settle(self, order: str, *, paid: bool) -> Answer:
+        """Say what became of money that the marketplace never shows since the account moved."""
+        for bridge in self._accounts.values():
+            done = await settle(bridge, order, paid=paid)
+            if done is not None:
+                return {"order": order, "amount": done["amount"], "state": done["state"]}
+        raise OperationRefused(f"order {order}: no money there waits for a person's word")
 
     async def _foreseen(
         self, order: str, given: Answer, account: str | None

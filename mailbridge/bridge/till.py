@@ -14,7 +14,7 @@ from typing import Any
 
 from mailbridge.bridge import movement, terms
 from mailbridge.bridge.account import AccountBridge
-from mailbridge.bridge.confirming import ask_for_money, is_unshown
+from mailbridge.bridge.confirming import ask_for_money, confirm, deny, is_unshown
 from mailbridge.domain.amount import parse_amount
 from mailbridge.domain.money import (
     Asked,
@@ -31,11 +31,20 @@ from mailbridge.journal.tables import MoneyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import RefusedError
 
-__all__ = ["asked_by_operator", "foresee", "have_done", "movement_of", "unsettled", "watch"]
+__all__ = [
+    "asked_by_operator",
+    "foresee",
+    "have_done",
+    "movement_of",
+    "settle",
+    "unsettled",
+    "watch",
+]
 
 Answer = dict[str, Any]
 
 _BY = "mailbridge refund"
+_SETTLED_BY = "mailbridge settle"
 _LOOK = 0.2
 """Seconds between two looks at a movement under way."""
 _SHOWN = (RefundState.WAITING, RefundState.READY, RefundState.GRANTED, RefundState.UNCERTAIN)
@@ -162,6 +171,21 @@ async def watch(bridge: AccountBridge, identity: int, seconds: float) -> AsyncIt
         if row.state in SETTLED or clock.time() > end:
             return
         await asyncio.sleep(_LOOK)
+
+
+async def settle(bridge: AccountBridge, number: str, *, paid: bool) -> Answer | None:
+    """The operator has looked, and says whether the money of this order that nothing shows was
+    paid; None where there is none such."""
+    ctx = bridge.ctx
+    async with ctx.write() as tx:
+        row = next((r for r in await tx.money.of_order(number) if is_unshown(r)), None)
+        if row is None:
+            return None
+        if paid:
+            await confirm(tx, ctx, row, by=_SETTLED_BY)
+        else:
+            await deny(tx, ctx, row, by=_SETTLED_BY)
+        return movement_of(row)
 
 
 async def unsettled(tx: Transaction) -> list[Answer]:

@@ -130,6 +130,8 @@ def _show_account(account: Answer, console: Console) -> None:
                 for m in moving
             ]
             show(console, listing(("order", "amount", ""), rows))
+            if moving is unshown:
+                line(console, "  -> answer there, or: mailbridge settle ORDER paid|unpaid")
     _show_waiting(
         console,
         "set aside: these mails could not be filed",

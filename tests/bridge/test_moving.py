@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.bridge.moving import MoveRefused
+from mailbridge.bridge.operations import OperationRefused
 from mailbridge.domain.joining import Ground
 from mailbridge.journal.journal import NotMoved
 from mailbridge.sandbox.books import BookedDiscussion
@@ -297,6 +298,27 @@ async def test_the_question_is_asked_again_once_its_code_has_lapsed(tmp_path: Pa
         await shop.world.agent().reply(new, f"!confirmer {code_in(new)}")
         await shop.later(minutes=5)
         assert (await shop.states(discussion))["money"] == ["proven"]
+
+
+async def test_the_operator_settles_it_as_well(tmp_path: Path) -> None:
+    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+        order = shop.world.cast.order(shipped_days_ago=5)
+        discussion = shop.world.cast.claim(order)
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(discussion), f"!geste 5 €\n\n{WORDS}")
+        await shop.settle()
+        await move(shop)
+        # The order may show it still: nobody is asked yet.
+        with pytest.raises(OperationRefused, match="no money there waits"):
+            await shop.operations.settle(order.number, paid=True)
+        await shop.later(hours=30)
+        told = await shop.operations.settle(order.number, paid=True)
+        assert told == {"order": order.number, "amount": "5.00", "state": "proven"}
+        await shop.later(minutes=5)
+        assert shop.sent == [WORDS]
+        assert "mailbridge settle l'a constaté" in " ".join(
+            (await shop.notice("receipt")).text.split()
+        )
 
 
 async def test_a_closed_thread_joins_when_its_customer_comes_back(tmp_path: Path) -> None:
