@@ -15,6 +15,7 @@ from mailbridge.bridge.adoption import adopt
 from mailbridge.bridge.channel import ApiMessage, Channel, RelayMail
 from mailbridge.bridge.closing import Closing
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.digests import Digests
 from mailbridge.bridge.dispatch import Dispatch
 from mailbridge.bridge.filing import Filing
 from mailbridge.bridge.flagging import Flagging
@@ -42,7 +43,8 @@ class AccountBridge:
         self.ctx = ctx
         self.sweep = Sweep(ctx)
         self.orders = Orders(ctx, self.sweep)
-        self.filing = Filing(ctx)
+        self.digests = Digests(ctx)
+        self.filing = Filing(ctx, self.digests)
         self.flagging = Flagging(ctx)
         self.obeying = Obeying(ctx)
         self.judging = Judging(ctx, self.obeying)
@@ -69,6 +71,7 @@ class AccountBridge:
             if sweep is not None:
                 result = await self.sweep.run(sweep)
                 await self.orders.run(sweep)
+            await self.digests.run()
             await self.filing.run(session)
             for watched in await self.intake.watched(session):
                 await self.intake.scan(session, watched)
@@ -109,11 +112,13 @@ class AccountBridge:
             self._adopted.set()
             while True:
                 ctx.bells.filing.clear()
+                await self.digests.run()
                 await self.filing.run(session)
                 alive()
                 await self.flagging.run(session)
                 alive()
-                await self._pause(ctx.bells.filing, await self.filing.next_due())
+                due = [await self.filing.next_due(), self.digests.next_due]
+                await self._pause(ctx.bells.filing, min(filter(None, due), default=None))
 
     async def _sweep_for_ever(self, alive: Alive) -> None:
         ctx = self.ctx

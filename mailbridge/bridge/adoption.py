@@ -15,6 +15,7 @@ from mailbridge.bridge.acknowledging import ACKNOWLEDGED, NOT_ACKNOWLEDGED
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.probe import PROBE_SHORT
 from mailbridge.domain.delivery import DeliveryState
+from mailbridge.domain.digest import HOME as DIGEST
 from mailbridge.domain.discussion import Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.identity import short_id
@@ -118,6 +119,12 @@ async def _adopt_mail(
     key = f"message:{marks.message}" if marks.message else marks.notice
     if not key:
         return False
+    if marks.discussion == DIGEST:
+        if await tx.filings.get(DIGEST, key) is not None:
+            return False
+        tx.filings.add(_filed(ctx, tx, DIGEST, key, mail, (folder, uidvalidity), fetched))
+        await tx.flush()
+        return True
     # The short id is the thread's for good; its discussion's may have come later.
     short = ctx.identity.short_in(message_id) or short_id(marks.reference, ctx.prefix)
     discussion = await tx.discussions.by_short(short)
@@ -138,26 +145,7 @@ async def _adopt_mail(
         discussion.first_message_id = root or message_id
     if marks.message and await tx.discussions.message(discussion.id, marks.message) is None:
         tx.discussions.add_message(_message(ctx, marks, tx, discussion.id))
-    tx.filings.add(
-        FilingRow(
-            account=ctx.name,
-            discussion=discussion.id,
-            key=key,
-            message_id=message_id,
-            state=FilingState.FILED,
-            notice=None if marks.message else "",
-            unread=False,
-            backfill=True,
-            date=date,
-            internal_date=fetched.internal_date,
-            folder=folder,
-            uidvalidity=uidvalidity,
-            uid=fetched.uid,
-            due_at=tx.now,
-            created_at=tx.now,
-            filed_at=tx.now,
-        )
-    )
+    tx.filings.add(_filed(ctx, tx, discussion.id, key, mail, (folder, uidvalidity), fetched))
     if marks.notice.startswith((ACKNOWLEDGED, NOT_ACKNOWLEDGED)):
         await tx.acknowledgements.sent_before(discussion.id)
     if marks.notice.startswith(_SENT) and marks.text_hash:
@@ -166,6 +154,37 @@ async def _adopt_mail(
             tx.deliveries.add(_dispatched(ctx, marks, tx, discussion.id, sent))
     await tx.flush()
     return True
+
+
+def _filed(
+    ctx: Context,
+    tx: Transaction,
+    discussion: str,
+    key: str,
+    mail: ParsedMail,
+    place: tuple[str, int],
+    fetched: Fetched,
+) -> FilingRow:
+    """A mail that lies in `place` (folder and UIDVALIDITY)."""
+    folder, uidvalidity = place
+    return FilingRow(
+        account=ctx.name,
+        discussion=discussion,
+        key=key,
+        message_id=str(mail.get("Message-ID", "")).strip(),
+        state=FilingState.FILED,
+        notice=None if key.startswith("message:") else "",
+        unread=False,
+        backfill=True,
+        date=parse_date(str(mail.get("Date", ""))),
+        internal_date=fetched.internal_date,
+        folder=folder,
+        uidvalidity=uidvalidity,
+        uid=fetched.uid,
+        due_at=tx.now,
+        created_at=tx.now,
+        filed_at=tx.now,
+    )
 
 
 def _dispatched(

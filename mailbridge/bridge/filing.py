@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mailbridge.bridge.context import Context
+from mailbridge.bridge.digests import Digests
 from mailbridge.bridge.rendering import Files, Rendered, Renderer, RenderFault
+from mailbridge.domain.digest import HOME as DIGEST
 from mailbridge.domain.filing import MACHINE, FilingEvent, FilingState
 from mailbridge.domain.intake import IntakeState
 from mailbridge.journal.tables import DiscussionRow, FilingRow, ReplyRow
@@ -55,8 +57,9 @@ class _Batch:
 class Filing:
     """Files planned mails and moves threads, over one session at a time."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, digests: Digests) -> None:
         self._ctx = ctx
+        self._digests = digests
         self._renderer = Renderer(ctx)
         # What one run is writing must not look like an interrupted one's to a back-fill beside it.
         self._alone = asyncio.Lock()
@@ -154,7 +157,8 @@ class Filing:
         return [r for r in rows if not r.attempts]
 
     async def _file(self, session: MailboxSession, rows: Sequence[FilingRow]) -> int:
-        again = [r for r in rows if r.attempts]
+        # A journal restored from a backup may not know of today's digest: it costs one look a day.
+        again = [r for r in rows if r.attempts or r.discussion == DIGEST]
         if again:
             found = await self._look_for(session, again)
             if found:
@@ -172,7 +176,9 @@ class Filing:
             await self._put_off(waiting)
         for row in rows:
             # One that is gone was joined to its discussion since: its mails come next.
-            if row not in waiting and row.discussion in threads:
+            if row.discussion == DIGEST:
+                by_folder[self._ctx.config.mailbox.folder].append(row)
+            elif row not in waiting and row.discussion in threads:
                 by_folder[threads[row.discussion].wanted_folder].append(row)
         filed = 0
         for folder, group in by_folder.items():
@@ -199,7 +205,12 @@ class Filing:
             planned = await tx.filings.by_ids([r.id for r in rows])
             gathered = await self._renderer.gather(tx, planned, files)
             for row in planned:
-                rendered = await self._renderer.render(tx, row, gathered)
+                if row.discussion == DIGEST:
+                    rendered = await self._digests.render(tx, row)
+                else:
+                    rendered = await self._renderer.render(tx, row, gathered)
+                if rendered is None:
+                    continue
                 if isinstance(rendered, RenderFault):
                     self._failed(tx, row, rendered.words)
                     continue

@@ -122,7 +122,12 @@ class Operations:
                 if not d.automatic
             ],
             "set_aside": [
-                {"discussion": shorts[f.discussion], "mail": f.key, "error": f.error} for f in aside
+                {
+                    "discussion": shorts.get(f.discussion, ""),  # none: the daily digest
+                    "mail": f.key,
+                    "error": f.error,
+                }
+                for f in aside
             ],
         }
 

@@ -39,7 +39,7 @@ from mailbridge.marketplace.port import (
     TransientError,
 )
 
-__all__ = ["RenderFault", "Rendered", "Renderer"]
+__all__ = ["RenderFault", "Rendered", "Renderer", "thread_of"]
 
 
 _WITH_CARD = frozenset(
@@ -171,7 +171,7 @@ class Renderer:
         if known is None:
             return RenderFault("its message is not in the journal")
         date = next_date(known.sent_at, tx.now, discussion.last_date)
-        thread = await self._thread(tx, discussion, date)
+        thread = await thread_of(ctx, tx, discussion, date)
         order = await self._order(tx, discussion)
         wait = gathered.waits.get(discussion.id)
         files = gathered.files.get(row.id, ())
@@ -204,7 +204,7 @@ class Renderer:
         ctx = self._ctx
         notice = Notice.from_json(row.notice or "")
         date = next_date(tx.now, tx.now, discussion.last_date)
-        thread = await self._thread(tx, discussion, date)
+        thread = await thread_of(ctx, tx, discussion, date)
         reply = await tx.replies.get(row.reply) if row.reply else None
         with_card = any(done.kind in _WITH_CARD for done in notice.done)
         order = await self._order(tx, discussion) if with_card else None
@@ -250,27 +250,29 @@ class Renderer:
         arrived = internal_date(date, tx.now, unread=row.unread, backfill=row.backfill)
         return Rendered(row.id, date, MailToFile(row.message_id, composed.data, arrived, flags))
 
-    async def _thread(self, tx: Transaction, discussion: DiscussionRow, date: datetime) -> Thread:
-        ctx = self._ctx
-        twin = await tx.discussions.get(discussion.twin) if discussion.twin else None
-        return Thread(
-            discussion_id=discussion.id,
-            reference=discussion.reference,
-            short=discussion.short,
-            kind=DiscussionKind(discussion.kind),
-            subject=discussion.subject,
-            customer=discussion.customer,
-            reply_address=ctx.addresses.of(discussion.short),
-            started_at=discussion.started_at or date,
-            first_message_id=discussion.first_message_id,
-            order_number=discussion.order_number,
-            relay_address=discussion.relay_address,
-            relay_confirmed_at=discussion.relay_confirmed_at,
-            claim_type=discussion.claim_type,
-            topic=discussion.topic,
-            escalation=discussion.escalation or "",
-            sales_channel=discussion.sales_channel,
-            treated=discussion.treatment == Treatment.TREATED
-            and discussion.status != Status.CLOSED,
-            twin=twin.short if twin else None,
-        )
+
+async def thread_of(
+    ctx: Context, tx: Transaction, discussion: DiscussionRow, date: datetime
+) -> Thread:
+    """What all mails of a thread are made with; `date` begins it where it has not begun."""
+    twin = await tx.discussions.get(discussion.twin) if discussion.twin else None
+    return Thread(
+        discussion_id=discussion.id,
+        reference=discussion.reference,
+        short=discussion.short,
+        kind=DiscussionKind(discussion.kind),
+        subject=discussion.subject,
+        customer=discussion.customer,
+        reply_address=ctx.addresses.of(discussion.short),
+        started_at=discussion.started_at or date,
+        first_message_id=discussion.first_message_id,
+        order_number=discussion.order_number,
+        relay_address=discussion.relay_address,
+        relay_confirmed_at=discussion.relay_confirmed_at,
+        claim_type=discussion.claim_type,
+        topic=discussion.topic,
+        escalation=discussion.escalation or "",
+        sales_channel=discussion.sales_channel,
+        treated=discussion.treatment == Treatment.TREATED and discussion.status != Status.CLOSED,
+        twin=twin.short if twin else None,
+    )

@@ -11,7 +11,7 @@ import ipaddress
 import re
 import typing
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
@@ -28,12 +28,14 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from mailbridge.domain.digest import Days
 from mailbridge.domain.workdays import WeekHours
 
 __all__ = [
     "BASE_DIR",
     "Between",
     "Count",
+    "DigestDays",
     "Duration",
     "EmailAddress",
     "Euros",
@@ -46,6 +48,7 @@ __all__ = [
     "LocalPath",
     "Port",
     "Switch",
+    "TimeOfDay",
     "Weekly",
     "Word",
     "YearDay",
@@ -316,6 +319,35 @@ def _weekly(value: str) -> str:
 
 Weekly = Annotated[str, Kind("hours"), AfterValidator(_weekly)]
 """Opening hours of a week, as `domain.workdays.WeekHours` reads them."""
+
+
+def _time_of_day(value: object) -> str:
+    # TOML has times of its own; both ways of writing one are taken.
+    try:
+        moment = value if isinstance(value, time) else time.fromisoformat(str(value))
+    except ValueError:
+        moment = None
+    whole = moment is not None and not (moment.second or moment.microsecond or moment.tzinfo)
+    if moment is None or not whole:
+        raise _wrong("time of day", 'allowed: a time of day such as "08:00"')
+    return f"{moment:%H:%M}"
+
+
+TimeOfDay = Annotated[str, Kind("time of day"), BeforeValidator(_time_of_day)]
+"""A local time in hours and minutes, `00:00` to `23:59`."""
+
+
+def _digest_days(value: str) -> str:
+    try:
+        return str(Days.parse(value))
+    except ValueError as error:
+        raise _wrong(
+            "days", f'{error}; allowed: "working", "daily", or weekdays such as "mon-sat"'
+        ) from None
+
+
+DigestDays = Annotated[str, Kind("days"), AfterValidator(_digest_days)]
+"""Days on which something is done, as `domain.digest.Days` reads them."""
 
 
 def _year_day(value: object) -> str:

@@ -20,7 +20,6 @@ from mailbridge.config.kinds import (
     Duration,
     EmailAddress,
     Euros,
-    Flag,
     Folder,
     Host,
     HttpUrl,
@@ -28,14 +27,12 @@ from mailbridge.config.kinds import (
     LocalPath,
     Port,
     Switch,
-    Weekly,
-    YearDay,
 )
 from mailbridge.config.marketplaces import Cdiscount, Octopia, marketplace_kind
 from mailbridge.config.secret import Secret
 from mailbridge.config.section import Model
+from mailbridge.config.working import Clock, Digest
 from mailbridge.domain.discussion import DiscussionKind
-from mailbridge.domain.workdays import Holidays
 
 __all__ = [
     "Account",
@@ -44,6 +41,7 @@ __all__ = [
     "AuthMethod",
     "Clock",
     "Config",
+    "Digest",
     "Imap",
     "Language",
     "Log",
@@ -267,32 +265,6 @@ class Replies(Model):
     """
 
 
-class Clock(Model):
-    """Until when customers are answered: shown in the threads, in `status`, and by a flag."""
-
-    answer_within: Annotated[Duration, Between("15m", "30d")] = timedelta(hours=9)
-    """Questions: working time from the customer's words to the answer."""
-    claims_within: Annotated[Duration, Between("1h", "30d")] = timedelta(days=2)
-    """Claims: time by the calendar, as the marketplace counts it."""
-    soon: Annotated[Duration, Between("0s", "7d")] = timedelta(hours=3)
-    """How long before its limit an answer counts as due soon."""
-    hours: Weekly = "mon-fri 09:00-18:00"
-    """When somebody answers, in the account's time zone.
-
-    Several spans of a day are parted by blanks, days by commas:
-    `mon-fri 09:00-12:30 13:30-18:00, sat 09:00-12:00`.
-    """
-    holidays: Holidays = Holidays.FRANCE
-    """Public holidays without work: `france`, `alsace` (two more), or `none`."""
-    closed_on: tuple[YearDay, ...] = ()
-    """Further days without work."""
-    flag: Flag = "flagged"
-    """Put on the customer's newest mail while its answer is due soon or late; empty for none.
-
-    `flagged` is the star or flag that every client has; else a keyword, such as `$label1`.
-    """
-
-
 class Acknowledgement(Model):
     """An automatic answer to who writes for the first time; without this table there is none."""
 
@@ -348,6 +320,7 @@ class Account(Model):
     money: Money = Money()
     sweeps: Sweeps = Sweeps()
     clock: Clock = Clock()
+    digest: Digest | None = None
     acknowledgement: Acknowledgement | None = None
     keep_text: Annotated[Duration, Between("30d", "3650d")] = timedelta(days=180)
     """Words and names in the journal are pruned this long after a discussion closed."""

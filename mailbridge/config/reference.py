@@ -48,6 +48,8 @@ what is unwise, and tries each part for real.
 | path | relative ones start at the folder of the configuration file |
 | hours | opening hours: `"mon-fri 09:00-12:30 13:30-18:00, sat 09:00-12:00"` |
 | day | `"2026-12-24"` |
+| time of day | `"08:00"` |
+| days | `"working"`, `"daily"`, or weekdays: `"mon-sat"`, `"mon, wed, fri"` |
 | flag | `"flagged"`, an IMAP keyword such as `"$label1"`, or `""` |
 | secret | see below |
 

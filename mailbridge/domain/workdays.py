@@ -15,7 +15,16 @@ from enum import StrEnum
 from functools import cache
 from itertools import pairwise
 
-__all__ = ["Holidays", "Span", "WeekHours", "WorkingCalendar", "easter", "french_holidays"]
+__all__ = [
+    "Holidays",
+    "Span",
+    "WeekHours",
+    "WorkingCalendar",
+    "day_name",
+    "easter",
+    "french_holidays",
+    "weekday",
+]
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FRENCH = ("lun", "mar", "mer", "jeu", "ven", "sam", "dim")
@@ -110,15 +119,19 @@ class WorkingCalendar:
 
     def works_on(self, day: date) -> bool:
         """Whether anybody works at all on this local day."""
-        if day in self.closed_on or not self.hours.days[day.weekday()]:
-            return False
+        return bool(self.hours.days[day.weekday()]) and not self.is_off(day)
+
+    def is_off(self, day: date) -> bool:
+        """Whether this local day is a holiday, or one of the further days without work."""
+        if day in self.closed_on:
+            return True
         match self.holidays:
             case Holidays.NONE:
-                return True
+                return False
             case Holidays.FRANCE:
-                return day not in french_holidays(day.year)
+                return day in french_holidays(day.year)
             case Holidays.ALSACE:
-                return day not in french_holidays(day.year, alsace=True)
+                return day in french_holidays(day.year, alsace=True)
 
     def spans(self, day: date) -> Iterator[tuple[datetime, datetime]]:
         """When they work on this local day: begin and end, ascending and apart."""
@@ -172,6 +185,16 @@ class WorkingCalendar:
     def _moment(self, day: date, since_midnight: timedelta) -> datetime:
         local = datetime.combine(day, time()) + since_midnight
         return local.replace(tzinfo=self.zone).astimezone(UTC)
+
+
+def weekday(name: str) -> int | None:
+    """The number of a day by its first three letters, English or French; Monday is 0."""
+    return _NUMBERS.get(name)
+
+
+def day_name(number: int) -> str:
+    """The first three letters of a day's English name; Monday is 0."""
+    return _DAYS[number]
 
 
 @cache

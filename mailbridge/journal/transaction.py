@@ -13,6 +13,7 @@ from mailbridge.domain.machine import Machine
 from mailbridge.journal.acknowledgements import Acknowledgements
 from mailbridge.journal.discussions import Discussions
 from mailbridge.journal.effects import Closings, Deliveries, Filings
+from mailbridge.journal.happened import Happened
 from mailbridge.journal.money import Movements
 from mailbridge.journal.replies import Folders, Replies
 from mailbridge.journal.tables import (
@@ -63,6 +64,7 @@ class Transaction:
         self.folders = Folders(session, account)
         self.waiting = Waiting(session, account)
         self.acknowledgements = Acknowledgements(session, account, now)
+        self.happened = Happened(session, account)
 
     def move(
         self,

@@ -37,7 +37,7 @@ from mailbridge.mail.wordings import (
     parse_phrase,
 )
 
-__all__ = ["DAEMON_NAME", "Composed", "Composer", "SellerPages"]
+__all__ = ["DAEMON_NAME", "FROM_DOMAIN", "Composed", "Composer", "SellerPages"]
 
 DAEMON_NAME = "mailbridge"
 """Who notices are from, as a mail client shows it."""
@@ -45,7 +45,8 @@ DAEMON_NAME = "mailbridge"
 _SHOWING_TEXT = frozenset({DoneKind.WRITTEN_FIRST, DoneKind.ACKNOWLEDGED})
 """News that show what went to the customer, as receipts do."""
 
-_FROM_DOMAIN = "mb.invalid"  # RFC 2606: no mail ever gets there
+FROM_DOMAIN = "mb.invalid"
+"""RFC 2606: no mail ever gets there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,21 @@ class Composer:
         code = clean_line(channel, 40)
         return self._channels.get(code.upper(), code) or self._marketplace
 
+    @property
+    def account(self) -> str:
+        """Its name in the configuration."""
+        return self._account
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The seller's."""
+        return self._zone
+
+    @property
+    def mailbox(self) -> tuple[str, str]:
+        """Display name and address of the shared mailbox."""
+        return self._mailbox_name, self._mailbox_address
+
     def message_mail(
         self,
         thread: Thread,
@@ -153,7 +169,7 @@ class Composer:
         `attachments_missing` says that there may be files which only the seller site shows.
         """
         name = message_id or self._identity.message_id(NameKind.MESSAGE, thread.short, key)
-        context = self._context(thread) | {
+        context = self.context(thread) | {
             "words": _shown_text(message.text),
             "author": str(message.author.kind),
             "sent_at": message.sent_at,
@@ -161,8 +177,8 @@ class Composer:
             "attachments_missing": attachments_missing,
             "card": order_card(order) if order else None,
         }
-        text = self._render("mail/message.txt.j2", context)
-        page = self._render("mail/message.html.j2", context, html=True)
+        text = self.render("mail/message.txt.j2", context)
+        page = self.render("mail/message.html.j2", context, html=True)
         marks = replace(
             self._marks(thread),
             message=key,
@@ -194,7 +210,7 @@ class Composer:
         `key`, `date`, `message_id` as in `message_mail`.
         """
         name = message_id or self._identity.message_id(NameKind.NOTICE, thread.short, key)
-        shared = self._context(thread) | {
+        shared = self.context(thread) | {
             "kind": str(notice.kind),
             "reason": str(notice.reason or ""),
             "code": notice.code,
@@ -210,8 +226,8 @@ class Composer:
             "done": done,
             "card": order_card(order) if order else None,
         }
-        text = self._render("mail/notice.txt.j2", context)
-        page = self._render("mail/notice.html.j2", context, html=True)
+        text = self.render("mail/notice.txt.j2", context)
+        page = self.render("mail/notice.html.j2", context, html=True)
         kind = f"{notice.kind}/{notice.reason}" if notice.reason else str(notice.kind)
         shown = any(done.kind in _SHOWING_TEXT for done in notice.done)
         sent = notice.text and (shown or notice.kind is NoticeKind.RECEIPT)
@@ -247,13 +263,12 @@ class Composer:
 
     # --- words --------------------------------------------------------------------------------
 
-    def _context(self, thread: Thread) -> dict[str, Any]:
-        """What every template may use. Who answers and shows is the `marketplace`; `window` is
-        where the customer bought."""
+    def context(self, thread: Thread) -> dict[str, Any]:
+        """What every template about a discussion may use. Who answers and shows is the
+        `marketplace`; `window` is where the customer bought."""
         window = self.window(thread.sales_channel)
         return {
-            **self._wording.functions,
-            "language": self.language,
+            **self.general,
             "marketplace": window if window == self._marketplace else self._elsewhere,
             "window": mark(window),
             "customer": thread.customer,
@@ -267,6 +282,15 @@ class Composer:
             "order_number": mark(clean_line(thread.order_number or "", 40)),
             "relay_confirmed_at": thread.relay_confirmed_at,
             "twin": mark(clean_line(thread.twin or "", 30).upper()),
+        }
+
+    @property
+    def general(self) -> dict[str, Any]:
+        """What every template may use."""
+        return {
+            **self._wording.functions,
+            "language": self.language,
+            "marketplace": self._marketplace,
             "pages": self._pages,
             "replies_on": self._replies_on,
             "by_mail": self._by_mail,
@@ -280,11 +304,11 @@ class Composer:
             case NoticeKind.HOLD | NoticeKind.TROUBLE:
                 reason = str(notice.reason or "unreadable")
                 file = "money" if reason in MONEY_REASONS else "hold"
-                return self._words(file, reason, notice.facts, shared)
+                return self.words(file, reason, notice.facts, shared)
             case NoticeKind.CONFIRM:
-                return self._words("money", str(notice.kind), notice.facts, shared)
+                return self.words("money", str(notice.kind), notice.facts, shared)
             case _:
-                return self._words("notice", str(notice.kind), notice.facts, shared)
+                return self.words("notice", str(notice.kind), notice.facts, shared)
 
     def _done(
         self, notice: Notice, shared: Mapping[str, Any]
@@ -293,20 +317,22 @@ class Composer:
         phrases: list[Phrase] = []
         problem: TemplateBroken | None = None
         for done in notice.done:
-            phrase, broken = self._words("done", str(done.kind), done.facts, shared)
+            phrase, broken = self.words("done", str(done.kind), done.facts, shared)
             phrases.append(phrase)
             problem = problem or broken
         return phrases, problem
 
-    def _words(
+    def words(
         self, file: str, part: str, facts: Mapping[str, str], shared: Mapping[str, Any]
     ) -> tuple[Phrase, TemplateBroken | None]:
+        """A phrase of `fr/` or `en/`: the block `part` of a file, with these facts."""
         told = {name: fact_line(name, value) for name, value in facts.items()}
         context = {**told, **shared, "part": part}
         made = self._templates.render(f"mail/{self.language}/{file}.j2", context)
         return parse_phrase(made.text), made.problem
 
-    def _render(self, name: str, context: Mapping[str, Any], *, html: bool = False) -> Rendered:
+    def render(self, name: str, context: Mapping[str, Any], *, html: bool = False) -> Rendered:
+        """A whole page."""
         return self._templates.render(name, context, check=bare_command_in if html else None)
 
     def _author_name(self, thread: Thread, author: AuthorKind) -> str:
@@ -364,7 +390,7 @@ class Composer:
         first = thread.first_message_id
         begins = first is None or first == name
         headers = Headers()
-        headers.address("From", display, f"{thread.short}@{_FROM_DOMAIN}")
+        headers.address("From", display, f"{thread.short}@{FROM_DOMAIN}")
         headers.address("To", self._mailbox_name, self._mailbox_address)
         # Whoever wrote, an answer goes to the customer, and the client shows it so.
         headers.address("Reply-To", self._customer_name(thread), thread.reply_address)

@@ -10,12 +10,24 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from mailbridge.domain.deadline import Urgency
+from mailbridge.domain.digest import (
+    Answer,
+    Digest,
+    Figures,
+    Movement,
+    MovementNeed,
+    Sums,
+    Trouble,
+    arrange,
+)
 from mailbridge.domain.discussion import Author, AuthorKind, DiscussionKind, Message
-from mailbridge.domain.money import Obstacle
+from mailbridge.domain.money import MovementKind, Obstacle
 from mailbridge.domain.notice import Done, DoneKind, HoldReason, Notice, NoticeKind
 from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, Parcel, Voucher
 from mailbridge.domain.thread import Thread
 from mailbridge.mail.compose import Composer
+from mailbridge.mail.digest import digest_mail
 from mailbridge.mail.rendering import TemplateBroken
 
 __all__ = [
@@ -25,6 +37,7 @@ __all__ = [
     "SAMPLE_ORDER",
     "SAMPLE_THREAD",
     "TROUBLES",
+    "sample_digests",
     "sample_notices",
     "try_templates",
 ]
@@ -333,6 +346,39 @@ def sample_notices() -> Iterator[Notice]:
     yield Notice(NoticeKind.PROBE)
 
 
+def sample_digests() -> Iterator[Digest]:
+    """A digest with everything in it that there can be, and one of a quiet day."""
+    name, day = SAMPLE_THREAD.discussion_id, _NOON.date()
+    held = [
+        Trouble(name if known else None, reason, _NOON, HOLD_FACTS[reason], "Paul")
+        for reason in (HoldReason.NOT_PROVEN, HoldReason.MONEY_REFUSED)
+        for known in (True, False)
+    ]
+    yield arrange(
+        day,
+        _NOON,
+        _NOON - timedelta(days=1),
+        figures=Figures(
+            31, 28, 9, 11, Sums(2, Decimal("84.80")), Sums(1, Decimal(5)), timedelta(minutes=190)
+        ),
+        answers=[
+            Answer(name, _NOON + timedelta(hours=number), urgency)
+            for urgency in Urgency
+            for number in range(12)
+        ],
+        held=[*held, *held[:1] * 20],
+        money=[
+            Movement(name, "2611201A8ZQ4", kind, Decimal("12.50"), need, _NOON, "Paul")
+            for kind in (*MovementKind, None)
+            for need in (*MovementNeed, *MovementNeed)
+        ],
+        failed=[*held, Trouble(None, "", _NOON)],
+        unfiled=2,
+        read_until=_NOON - timedelta(hours=3),
+    )
+    yield arrange(day, _NOON, _NOON - timedelta(days=1), figures=Figures())
+
+
 def _shown(notice: Notice) -> Order | None:
     carded = (DoneKind.ORDER_CHANGED, DoneKind.WRITTEN_FIRST)
     return SAMPLE_ORDER if any(done.kind in carded for done in notice.done) else None
@@ -355,6 +401,18 @@ def try_templates(composer: Composer) -> list[TemplateBroken]:
     made += [
         composer.notice_mail(SAMPLE_THREAD, notice, key="1", date=_NOON, order=_shown(notice))
         for notice in sample_notices()
+    ]
+    made += [
+        digest_mail(
+            composer,
+            digest,
+            {SAMPLE_THREAD.discussion_id: SAMPLE_THREAD},
+            shop="Maison Brindille",
+            key="1",
+            date=_NOON,
+            message_id=SAMPLE_THREAD.first_message_id or "",
+        )
+        for digest in sample_digests()
     ]
     faults = {str(mail.problem): mail.problem for mail in made if mail.problem is not None}
     return list(faults.values())

@@ -143,6 +143,7 @@ class Wording:
             "day": self.day,
             "moment": self.moment,
             "deadline": self.deadline,
+            "weekday_of": self.weekday_of,
             "when": self.when,
             "money": self.money,
             "euros": self.euros,
@@ -166,8 +167,14 @@ class Wording:
 
     def deadline(self, moment: datetime) -> str:
         """`lundi 23 novembre 2026 à 10:02`: a moment by which something is to be done."""
-        weekday = _WEEKDAYS[self.language][moment.astimezone(self._zone).weekday()]
-        return f"{weekday} {self.moment(moment)}"
+        return f"{self._weekday(moment)} {self.moment(moment)}"
+
+    def weekday_of(self, moment: datetime) -> str:
+        """`lundi 23 novembre 2026`: the day a moment belongs to."""
+        return f"{self._weekday(moment)} {self.day(moment)}"
+
+    def _weekday(self, moment: datetime) -> str:
+        return _WEEKDAYS[self.language][moment.astimezone(self._zone).weekday()]
 
     def when(self, fact: object) -> str:
         """A fact that tells a time: ISO 8601 with a zone is put into words, words stay."""

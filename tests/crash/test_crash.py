@@ -156,13 +156,28 @@ async def a_small_gesture(shop: Shop) -> AsyncIterator[None]:
     yield
 
 
+async def a_digest(shop: Shop) -> AsyncIterator[None]:
+    shop.world.cast.claim()
+    yield
+    shop.clock.advance(timedelta(hours=21))  # to Tuesday, nine o'clock in Paris
+    yield
+
+
 MONEY: dict[str, Any] = {"enabled": True, "most": 500, "most_per_order": 500, "most_per_day": 500}
 CONFIG: dict[Scenario, dict[str, dict[str, Any]]] = {
     a_refund_that_closes: {"money": MONEY},
     a_small_gesture: {"money": {**MONEY, "confirm_above": 20}},
+    a_digest: {"digest": {"at": "08:00"}},
 }
-"""What a scenario changes in the account's sections. These are cut from where money is asked for
-to just behind its proof: how mails come in and replies leave is cut in the others."""
+"""What a scenario changes in the account's sections."""
+
+BETWEEN: dict[Scenario, tuple[str, str]] = {
+    a_refund_that_closes: ("money asked for", "refund prove"),
+    a_small_gesture: ("money asked for", "refund prove"),
+    a_digest: ("digest planned", "digest planned"),
+}
+"""These are cut from the first of these writes to just behind the second: how mails come in and
+replies leave is cut in the others."""
 
 SCENARIOS: dict[str, Scenario] = {
     f.__name__: f
@@ -181,6 +196,7 @@ SCENARIOS: dict[str, Scenario] = {
         a_small_gesture,
         answers_that_are_due,
         written_first,
+        a_digest,
     )
 }
 
@@ -219,12 +235,12 @@ async def test_resuming_after_a_cut_ends_like_never_stopping(
     if scenario in OPEN_ALIKE:
         other, _ = await _left_in_peace(a_reply_that_closes, tmp_path)
         assert whole.opening_moves == other.opening_moves
-    if scenario in CONFIG:
-        asked, proven = (
+    if scenario in BETWEEN:
+        first, last = (
             next(at for at, what in whole.what.items() if words in what)
-            for words in ("money asked for", "refund prove")
+            for words in BETWEEN[scenario]
         )
-        stops = [(at, phase) for at, phase in stops if asked <= at <= proven + 2]
+        stops = [(at, phase) for at, phase in stops if first <= at <= last + 2]
     for at, phase in stops[part::SLICES]:
         home = tmp_path / f"{at}-{phase}"
         end = await Stage(home, Fuse(at, phase), **CONFIG.get(scenario, {})).play(scenario)
