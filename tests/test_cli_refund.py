@@ -135,7 +135,7 @@ async def test_what_is_impossible_or_switched_off_says_why(desk: Desk) -> None:
         told = await mailbridge(
             *here, "refund", order.number, "--gesture", "150", "--motive", "139"
         )
-        assert "impossible nothing left amount: 150.00; left: 55.80" in told.flat
+        assert "impossible nothing left movement: gesture; amount: 150.00; left: 55.80" in told.flat
         desk.write()
         told = await mailbridge(*here, "refund", order.number, "--total")
         assert (told.code, "money is switched off" in told.err) == (FAILED, True)
