@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import SequenceMatcher
 
 from mailbridge.domain.discussion import AuthorKind, Discussion, Message, Status
 from mailbridge.domain.history import Change, KnownMessage, Told, reconcile
@@ -23,6 +24,12 @@ _SKEW = timedelta(minutes=15)
 
 _TELLING = 20
 """Letters that our words need to be recognised inside a longer message."""
+
+_LONG = 400
+"""Letters that a message needs to be recognised as the beginning of our words."""
+
+_SEVERAL, _ALIKE = 10, 0.85
+"""So many words need to be there, and so much of them to be the same, where some were altered."""
 
 _BOUNCE = re.compile(
     r"The following addresses had permanent fatal errors"
@@ -146,6 +153,9 @@ def plan(
         message = entry.message
         if (ours := returned.get(entry.key)) is not None:
             more = ours.text_hash != entry.text_hash
+            if message.author.kind is AuthorKind.CUSTOMER:
+                # By its id it is ours, so the word for its author was one we do not know.
+                message = replace(message, author=replace(message.author, kind=AuthorKind.SELLER))
             new.append(
                 NewMessage(entry.key, message, entry.text_hash, more, False, dispatch=ours.id)
             )
@@ -196,11 +206,11 @@ def _waiting_from(told: Sequence[Told], robots: Set[str]) -> int:
 
 
 def _ours(message: Message, digest: str, dispatched: Sequence[Dispatched]) -> Dispatched | None:
+    if message.ident and (named := [d for d in dispatched if d.ident == message.ident]):
+        return named[0]
     # A customer who answers "Merci" to our "Merci" is still a customer, whatever the texts.
     if message.author.kind is AuthorKind.CUSTOMER:
         return None
-    if message.ident and (named := [d for d in dispatched if d.ident == message.ident]):
-        return named[0]
     possible = [d for d in dispatched if message.sent_at >= d.tried_at - _SKEW]
     for candidate in possible:
         if candidate.text_hash == digest:
@@ -213,7 +223,23 @@ def _ours(message: Message, digest: str, dispatched: Sequence[Dispatched]) -> Di
         words = comparable(candidate.text)
         if len(words) >= _TELLING and words in shown:
             return candidate
-    return None
+    return next((d for d in possible if _altered(d.text, message.text)), None)
+
+
+def _altered(sent: str, shown: str) -> bool:
+    """Whether what is shown is what we sent, but cut short or with a few words struck out.
+
+    Nobody says that a marketplace keeps a reply as it came: where it hides telephone numbers or
+    links, or cuts what is long, a reply held to be lost would be sent a second time.
+    """
+    short, whole = comparable(shown).rstrip(".…[]()"), comparable(sent)
+    if len(short) >= _LONG and whole.startswith(short):
+        return True
+    ours, theirs = sent.split(), shown.split()
+    if len(ours) < _SEVERAL or not len(ours) * 0.8 <= len(theirs) <= len(ours) * 1.25:
+        return False
+    same = SequenceMatcher(None, ours, theirs, autojunk=False)
+    return same.quick_ratio() >= _ALIKE and same.ratio() >= _ALIKE
 
 
 def _bounced(message: Message, dispatched: Sequence[Dispatched]) -> int | None:

@@ -7,6 +7,7 @@ templates. Everything of theirs passes through here first.
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import unicodedata
 
@@ -35,8 +36,12 @@ def clean_line(text: str, limit: int = 100) -> str:
 
 def clean_text(text: str, limit: int = 100_000) -> str:
     """Running text with `\\n` line ends, no controls but tab and newline, at most `limit` long."""
-    kept = "".join(c for c in _BREAKS.sub("\n", text) if c in "\n\t" or _shown(c))
+    kept = _printable(text)
     return kept if len(kept) <= limit else kept[: limit - len(_CUT)].rstrip() + _CUT
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in _BREAKS.sub("\n", text) if c in "\n\t" or _shown(c))
 
 
 def fold_line(line: str) -> str:
@@ -50,9 +55,13 @@ def comparable(text: str) -> str:
 
     NFKC, letter case, blanks, line ends, tags and all that `clean_text` drops are left out (so
     a text that shows nothing equals the empty one): integrators match a reply that comes back
-    on exactly this (see docs/cdiscount.md).
+    on exactly this (see docs/cdiscount.md). References stand for what they name, twice over: a
+    store that escapes what is escaped already is common.
     """
-    flat = unicodedata.normalize("NFKC", _TAGS.sub(" ", text)).casefold()
+    if "&" in text:
+        text = html.unescape(html.unescape(_printable(text)))
+    bare = _TAGS.sub(" ", text)
+    flat = unicodedata.normalize("NFKC", bare).casefold()
     return "".join(
         c for c in flat if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc", "Cs")
     )

@@ -51,13 +51,13 @@ def test_the_same_thanks_half_an_hour_later_are_new() -> None:
 
 
 def test_words_in_markup_cut_or_with_more_below_them_are_like() -> None:
-    for shown in (
-        f"<p>{html.escape(LONG)}</p>",
-        html.escape(html.escape(LONG)),
-        LONG[:60],
-        f"{LONG}\n\nCe message a été transmis par Cdiscount.",
+    for shown, ground in (
+        (f"<p>{html.escape(LONG)}</p>", Ground.WORDS),
+        (html.escape(html.escape(LONG)), Ground.WORDS),
+        (LONG[:60], Ground.LIKE),
+        (f"{LONG}\n\nCe message a été transmis par Cdiscount.", Ground.LIKE),
     ):
-        assert grounds([side(LONG)], [side(shown, 1)]) == [(0, 0, Ground.LIKE)], shown
+        assert grounds([side(LONG)], [side(shown, 1)]) == [(0, 0, ground)], shown
     assert grounds([side("Non")], [side("Non merci", 1)]) == [], "too short to tell"
 
 

@@ -345,3 +345,60 @@ def test_an_id_listed_twice_shifts_nothing_of_what_waits() -> None:
         said("Un", ident="1"), said("Un", ident="1"), shop("Deux", minute=1), said("?", minute=2)
     )
     assert unread(history, backfill=True) == [False, False, True]
+
+
+LETTER = (
+    "Bonjour Madame, votre colis est parti ce matin par Colissimo et devrait arriver chez vous "
+    "jeudi. Vous pouvez le suivre au 06 12 34 56 78 ou sur notre page, et nous répondre ici si "
+    "rien n'arrive d'ici là. Nous vous prions de nous excuser pour ce retard. La boutique"
+)
+
+
+@pytest.mark.parametrize(
+    ("shown", "more"),
+    [
+        (LETTER.replace(" ", "\r\n"), False),
+        (f"<p>{LETTER}</p>".replace("é", "&eacute;"), False),
+        (LETTER.replace("'", "&amp;#39;"), False),
+        (LETTER.replace("06 12 34 56 78", "** ** ** ** **"), True),
+        (LETTER.replace("06 12 34 56 78", "[masqué]"), True),
+        (LETTER + " Répondez sans modifier l'objet.", True),
+    ],
+)
+def test_our_words_are_known_again_however_they_are_kept(shown: str, more: bool) -> None:
+    """A reply held to be lost is sent a second time; what is shown is filed where it differs."""
+    dispatch = replace(sent(LETTER), text=LETTER)
+    [new] = plan(listing(shop(shown, minute=3)), None, [dispatch]).new
+    assert (new.dispatch, new.filed) == (1, more)
+
+
+def test_our_words_are_known_again_when_they_are_cut() -> None:
+    whole = " ".join(f"{LETTER} ({part})" for part in range(20))
+    dispatch = replace(sent(whole), text=whole)
+    [new] = plan(listing(shop(f"{whole[:4000]}...", minute=3)), None, [dispatch]).new
+    assert (new.dispatch, new.filed) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Bonjour Madame, votre colis est parti ce matin.",  # a part, and a short one
+        LETTER.replace("parti", "perdu").replace("jeudi", "lundi")[::-1],
+        "Bonjour Madame, nous n'avons plus cet article et vous remboursons la commande. " * 4,
+    ],
+)
+def test_other_words_of_the_shops_are_not_ours(other: str) -> None:
+    dispatch = replace(sent(LETTER), text=LETTER)
+    [new] = plan(listing(shop(other, minute=3)), None, [dispatch]).new
+    assert (new.dispatch, new.filed) == (None, True)
+
+
+def test_by_its_id_it_is_ours_whatever_its_author_is_called() -> None:
+    """A word for authors that nobody knows counts as the customer's; the id knows better."""
+    ours = said("Bonjour !", minute=3, ident="m9")
+    known = Known(Status.CLOSED, True, ())
+    todo = plan(listing(ours, status=Status.CLOSED), known, [replace(sent("Salut"), ident="m9")])
+    [new] = todo.new
+    assert (new.dispatch, new.unread) == (1, False)
+    assert new.message.author.kind is AuthorKind.SELLER
+    assert not todo.bring_back
