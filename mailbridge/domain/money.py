@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 
-from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage
+from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, RequestState
 from mailbridge.domain.wording import fold_line
 
 __all__ = [
@@ -247,7 +247,9 @@ def _refund(asked: Asked, order: Order, allowed: Allowed, spent: Spent) -> Movem
         return Impossible(Obstacle.ALREADY_REFUNDED, {"items": _named(wanted)})
     if len({x.reference for x in open_lines}) < len(open_lines):
         return Impossible(Obstacle.AMBIGUOUS_LINE, {"reference": _twice(open_lines)})
-    free = tuple(x for x in open_lines if x.reference not in spent.lines)
+    free = tuple(
+        x for x in open_lines if x.reference not in spent.lines and not _asked_for(x, order)
+    )
     if not free:
         return Impossible(Obstacle.UNDER_WAY, {"items": _named(open_lines)})
     waiting = [x for x in free if x.stage is LineStage.CANCELLATION_ASKED]
@@ -264,6 +266,17 @@ def _refund(asked: Asked, order: Order, allowed: Allowed, spent: Spent) -> Movem
             return Impossible(Obstacle.ORDER_ENDED, {"state": order.state})
         case OrderStage.UNKNOWN:
             return Impossible(Obstacle.STATE_UNKNOWN, {"state": order.state})
+
+
+def _asked_for(line: OrderLine, order: Order) -> bool:
+    """Whether the seller has a request for this line under way already, made elsewhere perhaps;
+    one in a state nobody knows counts as such. A customer's own has a stage of its own."""
+    return line.stage is not LineStage.CANCELLATION_ASKED and any(
+        request.kind != MovementKind.GESTURE
+        and request.state in (RequestState.PENDING, RequestState.UNKNOWN)
+        and (not request.lines or line.id in request.lines)
+        for request in order.requests
+    )
 
 
 def _cancellation(

@@ -23,7 +23,15 @@ from mailbridge.domain.money import (
     gesture_motive,
     plan_movement,
 )
-from mailbridge.domain.order import LineStage, Order, OrderLine, OrderStage, Voucher
+from mailbridge.domain.order import (
+    LineStage,
+    MoneyRequest,
+    Order,
+    OrderLine,
+    OrderStage,
+    RequestState,
+    Voucher,
+)
 
 NOON = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 ANY = Allowed(
@@ -133,6 +141,29 @@ def test_a_marketplace_that_cancels_single_lines() -> None:
     found = plan(LAMP, UNSHIPPED, single_lines_before_shipment=True)
     assert isinstance(found, Movement)
     assert [x.reference for x in found.lines] == ["LAMPE"]
+
+
+@pytest.mark.parametrize("state", [RequestState.PENDING, RequestState.UNKNOWN])
+def test_a_line_that_was_asked_for_elsewhere_is_not_asked_for_again(state: RequestState) -> None:
+    """On the seller's web page, by a colleague: both requests could be granted."""
+    asked = MoneyRequest("R1", REFUND, state, lines=("L1",))
+    lamp, vase = replace(SENT, id="L1"), replace(SENT_VASE, id="L2")
+    shown = order(OrderStage.SHIPPED, lamp, vase, requests=(asked,))
+    refused = plan(LAMP, shown)
+    assert isinstance(refused, Impossible)
+    assert refused.obstacle is Obstacle.UNDER_WAY
+    rest = plan(TOTAL, shown)
+    assert isinstance(rest, Movement)
+    assert [line.reference for line in rest.lines] == ["VASE-2"]
+
+    whole = plan(TOTAL, replace(shown, requests=(replace(asked, lines=()),)))
+    assert isinstance(whole, Impossible)
+    for harmless in (
+        replace(asked, state=RequestState.REFUSED),
+        replace(asked, kind=GESTURE, lines=()),
+        replace(asked, lines=("L2",)),
+    ):
+        assert isinstance(plan(LAMP, replace(shown, requests=(harmless,))), Movement)
 
 
 def test_a_line_somebody_else_has_asked_for_is_left_out() -> None:
