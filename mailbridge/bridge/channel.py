@@ -79,6 +79,11 @@ class Later:
 class Channel(Protocol):
     """One way to the customer."""
 
+    @property
+    def renews(self) -> bool:
+        """Whether what bounced is worth another try, to an address asked for anew."""
+        ...
+
     async def ready(self, discussion: DiscussionRow) -> Ready | Blocked | Later:
         """Whether a reply can go. Sends nothing. Raises CredentialsError only."""
         ...
@@ -87,9 +92,19 @@ class Channel(Protocol):
         """Hand it over once; never raises for what the other side did, never repeats."""
         ...
 
+    async def answered(self, discussion: DiscussionRow) -> None:
+        """What is done besides, once an accepted reply is written down; may be left undone."""
+        ...
+
 
 class ApiMessage:
-    """A message that the marketplace's own interface takes."""
+    """A message that the marketplace's own interface takes.
+
+    A bounce beside it is the marketplace's mail to the customer about it, or about an earlier
+    one: the message itself stands where it was posted, and a second one would be read twice.
+    """
+
+    renews = False
 
     def __init__(self, ctx: Context, messaging: Messaging) -> None:
         self._ctx = ctx
@@ -131,12 +146,12 @@ class ApiMessage:
             return Refused(0, str(error))
         except MarketplaceError as error:
             return Uncertain(str(error))
-        if not is_opening(discussion) and not parcel.automatic:
-            await self._mark_seen(parcel.discussion)
         return Accepted("", ident, opened)
 
-    async def _mark_seen(self, discussion: DiscussionRow) -> None:
+    async def answered(self, discussion: DiscussionRow) -> None:
         """What was answered has been read; a courtesy to colleagues on the seller's web page."""
+        if is_opening(discussion.id):
+            return
         async with self._ctx.read() as tx:
             messages = await tx.discussions.messages(discussion.id)
         idents = [m.ident for m in messages if m.ident and m.author_kind != AuthorKind.SELLER]
@@ -148,6 +163,8 @@ class ApiMessage:
 
 class RelayMail:
     """A mail from the shop's own submission server to the discussion's relay address."""
+
+    renews = True
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -215,3 +232,6 @@ class RelayMail:
             )
         )
         return await ctx.submission.submit(sender, parcel.address, data)
+
+    async def answered(self, discussion: DiscussionRow) -> None:
+        """Nothing: nobody is told what was read."""

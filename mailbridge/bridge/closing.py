@@ -39,6 +39,9 @@ _RECORDING = timedelta(hours=72)
 _NEVER_GOES = frozenset({DeliveryState.CANCELLED, DeliveryState.RESENT})
 """States of a reply's dispatches of which none is on its way any more."""
 
+_READING = timedelta(hours=24)
+"""How long a close waits for its discussion to be readable."""
+
 _BROKEN_ANSWERS = 5
 """How often a close is asked for again after an answer that could not be read."""
 
@@ -171,7 +174,14 @@ class Closing:
         except TransientError as error:
             await self._later(row, str(error))
             return
-        except (RefusedError, NotAuthorizedError, ContractError) as error:
+        except ContractError as error:
+            # A customer's word may stand in what could not be read.
+            if ctx.clock() - row.created_at < _READING:
+                await self._later(row, str(error), timedelta(minutes=10))
+            else:
+                await self._trouble(row, HoldReason.MARKETPLACE_REFUSED, {"words": str(error)})
+            return
+        except (RefusedError, NotAuthorizedError) as error:
             # The list may be refused where the close is not: the close itself will tell.
             ctx.log.warning("discussion not read before closing", error=str(error))
         if not await self._begin(row):
@@ -282,7 +292,7 @@ class Closing:
         """A person must look: the close ends here, and the notice stands beside it."""
         async with self._ctx.write() as tx:
             closing = await tx.closings.get(row.id)
-            if closing is not None and closing.state == ClosingState.ASKING:
+            if closing is not None and closing.state in (ClosingState.READY, ClosingState.ASKING):
                 _move(tx, closing, ClosingEvent.REFUSE, reason)
                 closing.answer = reason
                 await self._tell(tx, closing, reason, facts)

@@ -109,7 +109,11 @@ class Dispatch:
             attachments=tuple((f.name, f.content_type, f.data) for f in files),
             automatic=row.automatic,
         )
-        await self._settle(row, await self._channel.send(parcel))
+        outcome = await self._channel.send(parcel)
+        await self._settle(row, outcome)
+        if isinstance(outcome, Accepted) and not row.automatic:
+            # Only now: what became of the reply is written down before anything else is tried.
+            await self._channel.answered(discussion)
 
     async def _read_once_more(self, row: DeliveryRow, discussion: DiscussionRow) -> bool:
         """Before a resend: read all discussions that share the address; the first dispatch may
@@ -126,7 +130,11 @@ class Dispatch:
         except TransientError as error:
             await self._put_off(row, Later(str(error)))
             return False
-        except (RefusedError, NotAuthorizedError, ContractError) as error:
+        except ContractError as error:
+            # It may stand there, in what could not be read.
+            await self._put_off(row, Later(str(error)))
+            return False
+        except (RefusedError, NotAuthorizedError) as error:
             ctx.log.warning("discussions not read before resending", error=str(error))
         async with ctx.write() as tx:
             delivery = await tx.deliveries.get(row.id)
@@ -245,7 +253,7 @@ class Dispatch:
         await self._tell(tx, delivery, NoticeKind.HOLD, reason, facts)
 
     async def _renew_bounced(self) -> None:
-        """A bounce from the relay: renew the address once, send once more, then hold."""
+        """A bounce: renew the address once where there is one, send once more, then hold."""
         async with self._ctx.read() as tx:
             bounced = await tx.deliveries.in_state(DeliveryState.BOUNCED)
         for row in bounced:
@@ -256,7 +264,7 @@ class Dispatch:
                     continue
                 if delivery.state != DeliveryState.BOUNCED:
                     continue
-                if delivery.renewed or delivery.automatic:
+                if delivery.renewed or delivery.automatic or not self._channel.renews:
                     facts = {"words": delivery.reply_text}
                     await self._hold(tx, delivery, HoldReason.BOUNCED, facts)
                     continue

@@ -9,7 +9,7 @@ its plan out from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -207,7 +207,7 @@ class Sweep:
     async def read_again(self, ids: Collection[str]) -> bool:
         """Read these discussions once more and take in what they show; False if one is missing.
 
-        Raises MarketplaceError.
+        Raises MarketplaceError; ContractError where one is there and can't be read.
         """
         ctx = self._ctx
         async with ctx.read() as tx:
@@ -216,6 +216,9 @@ class Sweep:
         if there:
             listing = await ctx.marketplace.read_again(list(there.values()))
             await self.take(listing)
+            for ident in (*there, ""):
+                if (fault := listing.faults.get(ident)) is not None:
+                    raise ContractError(fault)
         # What was written first may by now be a discussion nobody here has seen.
         numbers = [number for i in rows if (number := order_of_opening(i))]
         if numbers:
@@ -304,9 +307,19 @@ class Sweep:
                     await tx.discussions.rename(row, strange[reference].id)
                     tx.note("discussion renamed", discussion=row.id, detail=f"was {reference}")
             ctx.log.info("threads go on under new ids", count=len(moved))
-        for ident in odd:
-            ctx.log.warning("discussion left out: another one has its reference", discussion=ident)
-        return [d for d in batch if d.id not in odd]
+        kept: list[Discussion] = []
+        for one in batch:
+            if one.id not in odd:
+                kept.append(one)
+                continue
+            # Its words must be seen all the same: it gets a thread by its own id, if it has one.
+            alone = one.id != one.reference
+            ctx.log.warning(
+                "another discussion has its reference", discussion=one.id, left_out=not alone
+            )
+            if alone:
+                kept.append(replace(one, reference=one.id))
+        return kept
 
     async def _fetch_orders(self, discussions: Sequence[Discussion]) -> None:
         ctx = self._ctx

@@ -9,7 +9,7 @@ import pytest
 
 from mailbridge.sandbox.books import BookedDiscussion, CloseRule
 from mailbridge.sandbox.faults import AnswerLost, HtmlError, InternalError, Refusal
-from tests.doors import CLOSE_UNCLEAR, CLOSE_UNKNOWN, Ask
+from tests.doors import CLOSE_UNCLEAR, CLOSE_UNKNOWN, Ask, spoils
 from tests.shop import Shop, open_shop
 
 ANSWER = "Bonjour, votre colis arrive demain."
@@ -212,6 +212,42 @@ async def test_a_customer_who_writes_in_the_last_second_is_seen(tmp_path: Path) 
 
         assert not discussion.closed
         assert (await shop.states(discussion))["closings"] == ["overtaken"]
+
+
+@pytest.mark.api
+async def test_what_can_not_be_read_is_not_closed_over(tmp_path: Path) -> None:
+    async with open_shop(tmp_path, seller_lag=timedelta(minutes=57)) as shop:
+        discussion = await answered(shop)
+        await shop.settle()
+        await shop.later(minutes=56)
+        assert (await shop.states(discussion))["closings"] == ["waiting"]
+        # The reading just before the close meets a word of the customer's it can't understand.
+        shop.clock.advance(timedelta(minutes=2))
+        assert await shop.bridge.sweep.read_again([shop.ident(discussion)])
+        shop.keeps_failing(spoils(shop.world.door, discussion), Ask.DISCUSSIONS)
+        shop.world.books.customer_writes(discussion, "Attendez !")
+        await shop.settle()
+        assert not discussion.closed
+        assert (await shop.states(discussion))["closings"] == ["ready"]
+
+        shop.recovers()
+        await shop.later(minutes=15)
+        assert not discussion.closed
+        assert (await shop.states(discussion))["closings"] == ["overtaken"]
+
+
+@pytest.mark.api
+async def test_a_discussion_that_stays_unreadable_is_a_persons_to_close(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        discussion = await answered(shop, "!clos")
+        shop.keeps_failing(spoils(shop.world.door, discussion), Ask.DISCUSSIONS)
+        await shop.settle()
+        await shop.later(hours=23)
+        assert "trouble/marketplace_refused" not in await shop.told()
+        await shop.later(hours=2)
+        assert "trouble/marketplace_refused" in await shop.told()
+        assert not discussion.closed
+        assert (await shop.states(discussion))["closings"] == ["refused"]
 
 
 async def test_the_last_word_rule(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedFile
-from mailbridge.sandbox.faults import InternalError, Refusal
+from mailbridge.sandbox.faults import InternalError, Refusal, Rewrite, Truncated
 from mailbridge.sandbox.octopia.rules import Rules
 from tests.doors import Ask
 from tests.shop import Shop, open_shop
@@ -177,3 +178,101 @@ async def test_another_sales_channel_is_named_and_answered_the_same(tmp_path: Pa
         await shop.settle()
 
         assert shop.sent == [ANSWER]
+
+
+async def test_a_bounce_of_the_marketplaces_own_mail_sends_nothing_twice(tmp_path: Path) -> None:
+    """It may be of an earlier message: what was posted stands where it was posted."""
+    async with open_shop(tmp_path, seller_lag=timedelta(minutes=57)) as shop:
+        claim = shop.world.cast.claim()
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(claim), ANSWER)
+        await shop.settle(1)
+        shop.world.books.robot_writes(
+            claim, "----- The following addresses had permanent fatal errors -----\n<z@m.example>"
+        )
+        await shop.later(minutes=5)
+        assert (await shop.states(claim))["deliveries"] == ["held"]
+        assert "permanent fatal errors" in (await shop.notice("hold/bounced")).text
+
+        await shop.later(hours=1)
+        assert shop.sent == [ANSWER]
+        assert (await shop.states(claim))["deliveries"] == ["recorded"]
+
+
+async def test_what_became_of_an_answer_is_known_before_anything_else_is_asked(
+    tmp_path: Path,
+) -> None:
+    """Its id would be lost with the machine while old messages are marked as read."""
+    async with open_shop(tmp_path, seller_lag=timedelta(minutes=57)) as shop:
+        claim = shop.world.cast.claim()
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(claim), ANSWER)
+
+        async def cut(*_: object) -> None:
+            raise ConnectionAbortedError("the machine is switched off")
+
+        messaging = shop.bridge.ctx.marketplace.messaging
+        assert messaging is not None
+        messaging.mark_seen = cut  # type: ignore[assignment, method-assign]
+        with contextlib.suppress(ConnectionAbortedError):
+            await shop.settle(1)
+        await shop.restart()
+        await shop.settle(1)
+
+        assert (await shop.states(claim))["deliveries"] == ["submitted"]
+        assert await shop.told() == []
+        await shop.later(hours=1)
+        assert (await shop.states(claim))["deliveries"] == ["recorded"]
+        assert shop.sent == [ANSWER]
+
+
+async def test_a_resend_waits_until_the_discussion_can_be_read(tmp_path: Path) -> None:
+    """The first answer may stand there."""
+    async with open_shop(tmp_path, seller_lag=timedelta(hours=5)) as shop:
+        claim = shop.world.cast.claim()
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(claim), ANSWER)
+        shop.handover.lost(kept=True)
+        await shop.settle()
+        await shop.later(hours=4)
+        notice = await shop.notice("trouble/unrecorded")
+
+        shop.clock.advance(timedelta(hours=2))
+        await shop.world.agent().reply(notice, "!renvoyer")
+        shop.service.faults.once(Truncated(), "getDiscussion")
+        await shop.bridge.once(None)
+        assert shop.service.faults.pending == 0
+        await shop.later(minutes=5)
+        assert shop.sent == [ANSWER]
+        assert "recorded" in (await shop.states(claim))["deliveries"]
+
+
+async def test_two_discussions_of_one_number_have_a_thread_each(tmp_path: Path) -> None:
+    """None of their words may be lost, whatever the numbers are worth."""
+    async with open_shop(tmp_path) as shop:
+        one = shop.world.cast.claim(text="Le plateau est fendu.")
+        await shop.settle()
+        two = shop.world.cast.order_question(text="Et ma facture ?")
+        as_told = '"salesChannelExternalReference":"{}"'
+        twice = Rewrite(as_told.format(two.id).encode(), as_told.format(one.id).encode())
+        shop.service.faults.always(twice, "listDiscussions", "getDiscussion")
+        await shop.settle()
+        shop.world.books.customer_writes(two, "Allô ?")
+        await shop.later(minutes=5)
+
+        words = [mail.text for mail in await shop.inbox()]
+        for text in ("Le plateau est fendu.", "Et ma facture ?", "Allô ?"):
+            assert sum(text in word for word in words) == 1
+        subjects = {mail.subject.removeprefix("Re: ") for mail in await shop.inbox()}
+        assert len(subjects) == 2
+
+
+async def test_a_file_no_mailbox_takes_does_not_keep_the_words_back(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        claim = shop.world.cast.claim(text="Le plateau est fendu.")
+        claim.messages[0].files = (BookedFile("film.jpg", bytes(20_000_001)),)
+        await shop.settle()
+
+        mail = await newest(shop)
+        assert files_of(mail) == []
+        assert "Le plateau est fendu." in mail.text and ONLY_THERE in mail.text
