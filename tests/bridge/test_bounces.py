@@ -29,7 +29,6 @@ async def sent_to_a_dead_address(shop: Shop, times: int = 1) -> BookedDiscussion
 
 
 @pytest.mark.relay
-@pytest.mark.once
 @pytest.mark.parametrize("how", list(Undeliverable))
 async def test_a_bounce_renews_the_address_and_sends_once_more(
     tmp_path: Path, how: Undeliverable
