@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
+from mailbridge.bridge.confirming import is_unshown
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.deadlines import waits
 from mailbridge.bridge.rendering import Rendered, RenderFault, thread_of
@@ -243,7 +244,7 @@ async def _money(tx: Transaction) -> list[Movement]:
             row.order_number,
             MovementKind(row.kind) if row.kind else None,
             Decimal(row.amount),
-            _NEEDS[RefundState(row.state)],
+            MovementNeed.WORD if is_unshown(row) else _NEEDS[RefundState(row.state)],
             row.confirmed_at or row.created_at,
             row.asked_by,
         )

@@ -199,6 +199,8 @@ class MovementNeed(StrEnum):
 
     CONFIRMATION = "confirmation"
     """A person's."""
+    WORD = "word"
+    """A person's, who has looked whether it was paid: nothing will ever show it here."""
     ANSWER = "answer"
     """The marketplace's: it has not been asked yet, or does not answer."""
     PROOF = "proof"

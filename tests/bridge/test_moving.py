@@ -280,7 +280,9 @@ async def test_a_persons_word_settles_a_gesture_that_the_other_api_never_shows(
 
 
 async def test_the_question_is_asked_again_once_its_code_has_lapsed(tmp_path: Path) -> None:
-    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+    async with old_shop(
+        tmp_path, config=MONEY | {"digest": {"at": "08:00"}}, money_lag=timedelta(days=30)
+    ) as shop:
         order = shop.world.cast.order(shipped_days_ago=5)
         discussion = shop.world.cast.claim(order)
         await shop.settle()
@@ -289,7 +291,11 @@ async def test_the_question_is_asked_again_once_its_code_has_lapsed(tmp_path: Pa
         await move(shop)
         await shop.later(hours=30)
         old = await shop.notice("hold/money_unshown")
-        await shop.later(hours=26)
+        await shop.later(hours=14, minutes=5)
+        assert "incertain : le fil demande si l'argent a été rendu" in " ".join(
+            (await shop.notice("digest")).text.split()
+        )
+        await shop.later(hours=12)
         new = await shop.notice("hold/money_unshown")
         assert code_in(new) != code_in(old)
         await shop.world.agent().reply(old, f"!confirmer {code_in(old)}")

@@ -171,7 +171,7 @@ def test_the_newest_trouble_stands_first_and_money_a_person_can_move() -> None:
     old, new = Trouble("1", "paused", SINCE), Trouble("2", "paused", AT)
     money = [
         Movement("1", "A", MovementKind.REFUND, Decimal(5), need, at)
-        for need in (MovementNeed.PROOF, MovementNeed.ANSWER, MovementNeed.CONFIRMATION)
+        for need in reversed(MovementNeed)
         for at in (AT, SINCE)
     ]
     digest = arrange(
