@@ -43,7 +43,7 @@ def test_the_unit_starts_watches_and_stops_the_daemon_as_the_daemon_expects() ->
     expected = {
         "Type": "notify",
         "NotifyAccess": "main",
-        "ExecStart": "/opt/mailbridge/bin/mailbridge run --config /etc/mailbridge/config.toml",
+        "ExecStart": "/opt/mailbridge/bin/mailbridge --config /etc/mailbridge/config.toml run",
         "Restart": "on-failure",
         "RestartPreventExitStatus": "2",
         "DynamicUser": "yes",
@@ -63,6 +63,19 @@ def test_the_unit_starts_watches_and_stops_the_daemon_as_the_daemon_expects() ->
     assert directives()["Unit"]["After"][0].split()[0] == "network-online.target"
     assert directives()["Unit"]["Wants"] == ["network-online.target"]
     assert directives()["Install"]["WantedBy"] == ["multi-user.target"]
+
+
+def test_the_command_understands_what_the_unit_calls_it_with(tmp_path: Path) -> None:
+    """The words of ExecStart= once stood in an order that the command refuses."""
+    program, *words = directives()["Service"]["ExecStart"][0].split()
+    assert program == "/opt/mailbridge/bin/mailbridge"
+    nowhere = str(tmp_path / "config.toml")
+    words = [nowhere if word == "/etc/mailbridge/config.toml" else word for word in words]
+    told = subprocess.run(
+        [sys.executable, "-m", "mailbridge", *words], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 2
+    assert told.stderr.startswith(f"{nowhere}: does not exist")
 
 
 def test_what_an_operator_may_add_is_shown() -> None:
