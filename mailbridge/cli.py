@@ -194,22 +194,8 @@ def _templates_parser(parser: argparse.ArgumentParser) -> None:
 
 
 async def _run(arguments: argparse.Namespace, console: Console) -> int:
-    match arguments.command:
-        case "demo":
-            from mailbridge.sandbox.demo import demo
-
-            return await demo(console, stay=arguments.serve, marketplace=arguments.marketplace)
-        case "simulate":
-            from mailbridge.sandbox.simulate import simulate
-
-            return await simulate(
-                console,
-                discussions=arguments.discussions,
-                marketplace=arguments.marketplace,
-                wsdl=arguments.wsdl,
-            )
-        case _:
-            pass
+    if arguments.command in ("demo", "simulate"):
+        return await _sandbox(arguments, console)
     loaded = load(arguments.config)
     config = loaded.config
     redactor = logging.configure(
@@ -263,6 +249,28 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             else:
                 console.print(", ".join(f"{k}: {v}" for k, v in answer.items()), markup=False)
             return OK
+
+
+async def _sandbox(arguments: argparse.Namespace, console: Console) -> int:
+    try:
+        from mailbridge.sandbox.demo import demo
+        from mailbridge.sandbox.simulate import simulate
+    except ModuleNotFoundError as error:
+        # The simulated servers need libraries that a shop's installation has no use for.
+        if (error.name or "mailbridge").startswith("mailbridge"):
+            raise
+        raise CommandFailed(
+            f"{arguments.command} needs {error.name}, which is not installed: in a checkout say "
+            "`make demo`, or install `mailbridge[demo]`"
+        ) from None
+    if arguments.command == "demo":
+        return await demo(console, stay=arguments.serve, marketplace=arguments.marketplace)
+    return await simulate(
+        console,
+        discussions=arguments.discussions,
+        marketplace=arguments.marketplace,
+        wsdl=arguments.wsdl,
+    )
 
 
 async def _daemon(loaded: Loaded, redactor: Redactor, *, once: bool) -> int:

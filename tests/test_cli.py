@@ -328,6 +328,19 @@ async def until(look: Callable[[], Awaitable[object]], seconds: float = 60) -> N
             await asyncio.sleep(0.1)
 
 
+async def test_an_installation_without_the_sandbox_says_what_it_lacks() -> None:
+    without = "import sys; sys.modules['pymap'] = None; from mailbridge.cli import main; "
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"{without}sys.exit(main(['simulate']))"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (FAILED, b"")
+    assert err.startswith(b"mailbridge: simulate needs pymap")
+    assert b"mailbridge[demo]" in err and err.count(b"\n") == 1
+
+
 # --- with a daemon -----------------------------------------------------------------------------
 
 
