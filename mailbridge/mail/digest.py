@@ -110,10 +110,11 @@ def _about(discussion: str | None, threads: Mapping[str, Thread]) -> _Shown:
     """Where an entry belongs; empty words where nothing is known of it."""
     thread = threads.get(discussion or "")
     if thread is None:
-        return {"short": "", "subject": "", "customer": "", "kind": "", "topic": "", "claim": ""}
+        return dict.fromkeys(("short", "title", "customer", "kind", "topic", "claim"), "")
+    short = thread.short.upper()
     return {
-        "short": thread.short.upper(),
-        "subject": mark(clean_line(thread.subject, 200)),
+        "short": short,
+        "title": mark(clean_line(thread.subject, 200).removesuffix(f"({short})").rstrip()),
         "customer": mark(clean_line(thread.customer, 80)),
         "kind": str(thread.kind),
         "topic": mark(clean_line(thread.topic, 80)),

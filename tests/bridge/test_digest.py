@@ -228,7 +228,7 @@ async def test_what_is_held_what_failed_and_money_that_waits(tmp_path: Path) -> 
         assert waits < text.index("Commercial gesture of €5.00, order ") < failed
         assert waits < text.index("waits for somebody of the shop to confirm it") < failed
         assert failed < text.index("does not know it")
-        assert "Commercial gestures: 1, €12.50 in all" in text
+        assert "Commercial gestures: 1 (€12.50)" in text
         # No code, and nothing to obey, leaves its thread.
         assert not [w for w in text.split() if w.isdigit() and len(w) == 6]
         assert "!colse" not in text
