@@ -11,6 +11,17 @@ import pytest
 from tests.dovecot import Dovecot
 from tests.requirements import find_contract
 
+POWER_CUTS = "power cuts"
+"""The property in which a test of tests/crash tells how many moments it has tried."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much was tried stands in the run's last lines: what shrinks unseen proves nothing."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    tried = [n for each in reports for name, n in each.user_properties if name == POWER_CUTS]
+    if tried:
+        terminalreporter.write_line(f"{sum(tried)} power cuts tried in {len(tried)} scenarios")
+
 
 @pytest.fixture(scope="session")
 def dovecot() -> Iterator[Dovecot]:
