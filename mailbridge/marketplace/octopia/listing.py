@@ -125,18 +125,18 @@ class Discussions:
     async def again(self, ids: Sequence[str]) -> Listing:
         """These, as they stand now; those the service does not know are left out.
 
-        An id of another numbering (an account moved here) may make the service stumble: these
-        are asked for last, so that they stop no other, and what fails on all of them is unknown.
+        A number of the older API (an account moved here) may make the service stumble: these are
+        asked for last, and where all of them fail that is a fault of each, and stops nothing.
         """
-        own = [ident for ident in dict.fromkeys(ids) if _HEX_ID.fullmatch(ident)]
-        odd = [ident for ident in dict.fromkeys(ids) if not _HEX_ID.fullmatch(ident)]
+        odd = [ident for ident in dict.fromkeys(ids) if ident.isdecimal()]
+        own = [ident for ident in dict.fromkeys(ids) if not ident.isdecimal()]
         found = await self._whole({ident: {} for ident in own})
         if not odd:
             return found
         try:
             strange = await self._whole({ident: {} for ident in odd})
         except TransientError as error:
-            if error.retry_after is not None or not own:
+            if error.retry_after is not None or not error.sent:
                 raise
             return Listing(found.discussions, {**found.faults, **dict.fromkeys(odd, str(error))})
         return Listing(

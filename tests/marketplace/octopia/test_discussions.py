@@ -352,6 +352,8 @@ async def test_ids_of_another_numbering_stop_no_other(api: ScriptedApi) -> None:
     again = await api.marketplace().read_again([sample(ident) for ident in (*old, IDENT)])
     assert [each.id for each in again.discussions] == [IDENT]
     assert set(again.faults) == set(old)
+    alone = await api.marketplace().read_again([sample(ident) for ident in old])
+    assert (alone.discussions, set(alone.faults)) == ((), set(old))
 
 
 async def test_one_whose_channel_is_not_said_is_no_other_channels(api: ScriptedApi) -> None:
