@@ -12,7 +12,7 @@ import pytest
 
 from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.probe import Proof
-from mailbridge.checkup import Finding, State, check, machine
+from mailbridge.checkup import Finding, State, check, machine, services
 from mailbridge.checkup.finding import Notes
 from mailbridge.checkup.mailbox import Trace, mailbox
 from mailbridge.checkup.replies import replies
@@ -290,6 +290,36 @@ async def test_a_variable_only_some_mails_have(desk: Desk) -> None:
     broken = told["shop/templates: mail/message.txt.j2"]
     assert broken.bad
     assert "line 2" in broken.words
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"template": '"accusé"'}, None),
+        ({"template": '"accuse"', "values": '{ delai = "deux jours" }'}, None),
+        ({"template": '"acuse"'}, "there is no such template; did you mean accuse, facture?"),
+        ({"template": '"merci"'}, "closes the discussion"),
+        ({"template": '"retard"'}, "missing: date"),
+        ({"template": '"accuse"', "values": '{ delais = "deux jours" }'}, "delais (delai ?)"),
+        ({"template": '"annulation"'}, "needs an order, and there is none (for a question about"),
+        ({"template": '"annulation"', "kinds": '["claim", "order_question"]'}, None),
+    ],
+)
+async def test_the_template_of_acknowledgements_is_filled_in(
+    desk: Desk, given: dict[str, str | None], words: str | None
+) -> None:
+    config = desk.load(acknowledgement=given).config
+    notes = Notes("shop/templates", Redactor())
+    await services.templates(notes, config, "shop", config.accounts["shop"])
+    told = Told(notes.findings)
+    key = "shop/templates: accounts.shop.acknowledgement.template"
+    if words is None:
+        assert told.bad() == set()
+        assert told["shop/templates: acknowledgement"].state is State.OK
+    else:
+        assert told.bad() == {key}
+        assert words in told[key].words
+        assert "are not acknowledged" in told[key].way_out
 
 
 async def test_a_greeting_that_names_what_is_not_there(desk: Desk) -> None:

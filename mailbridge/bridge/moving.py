@@ -28,7 +28,7 @@ from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.opening import is_opening
 from mailbridge.domain.plan import Known, Plan, plan
 from mailbridge.domain.refund import RefundState
-from mailbridge.journal.tables import DiscussionRow
+from mailbridge.journal.tables import DeliveryRow, DiscussionRow
 from mailbridge.marketplace.port import Listing, Window
 
 __all__ = ["MoveRefused", "MoveReport", "Moving", "Oddity"]
@@ -189,7 +189,7 @@ class Moving:
             moved = await tx.money.in_state(*set(RefundState) - refund.SETTLED)
             for kind, rows in (
                 ("answers being judged or held", [r.discussion for r in replies]),
-                ("answers on their way", [d.discussion for d in sent]),
+                ("answers on their way", [d.discussion for d in sent if not _given_up(d)]),
                 ("closes", [c.discussion for c in closes]),
                 ("movements of money", [m.discussion for m in moved if m.discussion]),
             ):
@@ -266,6 +266,11 @@ class Moving:
 
 def _since(rows: Iterable[DiscussionRow]) -> Iterable[datetime]:
     return (row.created_at - _MARGIN for row in rows)
+
+
+def _given_up(row: DeliveryRow) -> bool:
+    """An acknowledgement that was refused: nobody releases it."""
+    return row.automatic and row.state == DeliveryState.HELD
 
 
 def _missing_words(row: DiscussionRow, work: Counter[str]) -> str:

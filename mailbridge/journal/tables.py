@@ -329,6 +329,7 @@ class DeliveryRow(Base):
         Index("ix_delivery_due", "account", "state", "due_at"),
         Index("ix_delivery_hash", "account", "text_hash"),
         Index("ix_delivery_mail", "account", "message_id"),
+        Index("ix_delivery_automatic", "account", "automatic", "told"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import pytest
 
 from mailbridge.bridge.sweep import SweepKind
-from mailbridge.domain.delivery import DeliveryState
+from mailbridge.journal.journal import Tenure
+from mailbridge.journal.transaction import Transaction
 from mailbridge.sandbox.books import BookedDiscussion
 from tests.mover import move, old_shop
 from tests.shop import Shop, open_shop
@@ -70,8 +73,9 @@ async def test_first_words_are_acknowledged_and_still_wait_for_an_answer(tmp_pat
         assert "\\Flagged" in newest.flags
         assert "À répondre avant" in newest.text
 
-        # Nobody has answered yet: the first who does is not held, whichever mail they open.
-        await shop.world.agent().reply(first, f"{ANSWER}\n!clos")
+        # Nobody has answered yet: whoever does is not held, though they open our mail about it.
+        assert first.message["Message-ID"] == words.message["Message-ID"]
+        await shop.world.agent().reply(notice, f"{ANSWER}\n!clos")
         await shop.settle()
         assert claim.seller_texts[1:] == [ANSWER]
         assert claim.closed
@@ -239,7 +243,7 @@ async def test_whoever_is_written_to_first_gets_none(tmp_path: Path) -> None:
         assert shop.sent == ["Bonjour, un jour de retard."]
 
 
-@pytest.mark.api
+@pytest.mark.once
 async def test_an_agent_who_answers_first_makes_it_needless(tmp_path: Path) -> None:
     async with open_shop(tmp_path, config=on()) as shop:
         await shop.settle(1)
@@ -256,35 +260,12 @@ async def test_an_agent_who_answers_first_makes_it_needless(tmp_path: Path) -> N
 
 
 @pytest.mark.once
-async def test_stopped_between_plan_and_send_it_leaves_once(tmp_path: Path) -> None:
+async def test_one_that_nobody_knows_about_is_left_alone(tmp_path: Path) -> None:
     async with open_shop(tmp_path, config=on()) as shop:
         await shop.settle(1)
+        shop.handover.lost(kept=False)
         claim = shop.world.cast.claim()
-        await shop.bridge.sweep.run(SweepKind.QUICK)
-        async with shop.bridge.ctx.mailbox.session() as session:
-            await shop.bridge.filing.run(session)
-        await shop.bridge.acknowledging.run()
-        assert (await shop.states(claim))["deliveries"] == ["planned"]
-        await shop.restart()
         await shop.settle()
-        await shop.restart()
-        await shop.settle()
-        assert len(claim.seller_texts) == 1
-        assert len(await news(shop)) == 1
-
-
-async def test_stopped_while_it_is_handed_over_it_is_never_sent_again(tmp_path: Path) -> None:
-    async with open_shop(tmp_path, config=on()) as shop:
-        await shop.settle(1)
-        claim = shop.world.cast.claim()
-        shop.handover.put_off()
-        await shop.settle(1)
-        # As a crash between the journal's word and the server's leaves it.
-        async with shop.bridge.ctx.write() as tx:
-            (row,) = await tx.deliveries.in_state(DeliveryState.PLANNED)
-            row.state = DeliveryState.SUBMITTING
-        shop.handover.well()
-        await shop.restart()
         await shop.later(hours=4)
         await shop.later(days=1)
         assert shop.sent == []
@@ -295,6 +276,60 @@ async def test_stopped_while_it_is_handed_over_it_is_never_sent_again(tmp_path: 
         await shop.world.agent().reply(await shop.first(claim), ANSWER)
         await shop.settle()
         assert shop.sent == [ANSWER]
+
+
+class PowerCut(BaseException):
+    """Nothing in the product may catch and survive it."""
+
+
+def cut_at(shop: Shop, move: str, *, written: bool) -> None:
+    """The daemon dies at the first write that notes this move, once it is `written` or before."""
+    journal, write = shop.bridge.ctx.journal, shop.bridge.ctx.journal.write
+    dead = False
+
+    @asynccontextmanager
+    async def dying(tenure: Tenure) -> AsyncIterator[Transaction]:
+        nonlocal dead
+        if dead:
+            raise PowerCut
+        async with write(tenure) as tx:
+            yield tx
+            dead = any(move in noted for noted in tx.noted)
+            if dead and not written:
+                raise PowerCut
+        if dead:
+            raise PowerCut
+
+    journal.write = dying  # type: ignore[method-assign]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("move", "written", "leaves"),
+    [
+        ("acknowledgement planned", False, 1),
+        ("acknowledgement planned", True, 1),
+        # Nobody can know that it never left, and nobody asks a person about a courtesy.
+        ("delivery begin", True, 0),
+        ("delivery accepted", False, 1),
+        ("notice news", False, 1),
+    ],
+)
+async def test_cut_off_anywhere_it_leaves_once_or_not_at_all(
+    tmp_path: Path, move: str, written: bool, leaves: int
+) -> None:
+    async with open_shop(tmp_path, config=on()) as shop:
+        await shop.settle(1)
+        claim = shop.world.cast.claim()
+        cut_at(shop, move, written=written)
+        with pytest.raises(PowerCut):
+            await shop.settle()
+        await shop.restart()
+        await shop.settle()
+        await shop.later(hours=4)
+        assert len(claim.seller_texts) == leaves
+        (told,) = await news(shop)  # once, whatever it was
+        assert (HEARD in told) == bool(leaves)
 
 
 async def test_lost_on_its_way_and_arrived(tmp_path: Path) -> None:

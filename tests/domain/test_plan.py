@@ -402,3 +402,17 @@ def test_by_its_id_it_is_ours_whatever_its_author_is_called() -> None:
     assert (new.dispatch, new.unread) == (1, False)
     assert new.message.author.kind is AuthorKind.SELLER
     assert not todo.bring_back
+
+
+def test_an_acknowledgement_of_ours_answers_nothing() -> None:
+    heard = sent("Bien reçu, merci.")
+    waiting = (said("Où est-il ?"), shop("Bien reçu, merci.", minute=1))
+    # Read back on the way in: what stands before it still waits.
+    closed = listing(*waiting, status=Status.CLOSED)
+    assert not plan(closed, None, [heard]).waiting
+    assert plan(closed, None, [replace(heard, automatic=True)]).waiting
+    # And so it is once the journal knows it: nobody has answered what is only shown now.
+    before = known_from(listing(waiting[1]))
+    (key,) = (message.key for message in before.messages)
+    assert not plan(closed, before).waiting
+    assert plan(closed, replace(before, acknowledged=frozenset({key}))).waiting

@@ -11,6 +11,7 @@ from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.discussion import AuthorKind, Status
 from mailbridge.domain.filing import FilingState
 from mailbridge.domain.intake import IntakeState
+from mailbridge.journal.acknowledgements import AcknowledgementRow
 from mailbridge.journal.journal import Journal, Tenure
 from mailbridge.journal.tables import AttachmentRow, CopyRow
 from tests.journal.rows import (
@@ -52,6 +53,39 @@ async def test_a_reply_has_one_dispatch_of_each_number(journal: Journal, tenure:
             tx.deliveries.add(delivery("r1", 1))
     async with journal.read(BRINDILLE) as tx:
         assert [d.number for d in await tx.deliveries.of_reply("r1")] == [0, 1]
+
+
+async def test_a_discussion_has_one_chance_of_an_acknowledgement(
+    journal: Journal, tenure: Tenure
+) -> None:
+    async with journal.write(tenure) as tx:
+        tx.discussions.add(discussion("1", order_number="A"))
+        tx.discussions.add(discussion("2", order_number="A"))
+        tx.discussions.add(discussion("3", customer="Marie"))
+        await tx.acknowledgements.consider("1")
+        await tx.acknowledgements.consider("1")
+    async with journal.write(tenure) as tx:
+        (row,) = await tx.acknowledgements.to_judge()
+        row.settled_at = tx.now
+        await tx.acknowledgements.consider("1")
+        assert not await tx.acknowledgements.to_judge()
+        # It counts for the order's other discussions, for a day, and not for others.
+        for ident, since, count in (("2", NOON - DAY, 1), ("2", NOON + DAY, 0), ("3", NOON, 0)):
+            about = await tx.discussions.get(ident)
+            assert about is not None
+            assert await tx.acknowledgements.sent_since(about, since) == count
+    with pytest.raises(IntegrityError, match=r"UNIQUE.*acknowledgement"):
+        async with journal.write(tenure) as tx:
+            tx.discussions._session.add(
+                AcknowledgementRow(account=BRINDILLE, discussion="1", created_at=NOON)
+            )
+    # It goes with the discussion when the other API gives that another id.
+    async with journal.write(tenure) as tx:
+        known = await tx.discussions.get("1")
+        assert known is not None
+        await tx.discussions.rename(known, "0a1b")
+        assert await tx.acknowledgements.get("0a1b") is not None
+        assert await tx.acknowledgements.get("1") is None
 
 
 async def test_two_discussions_share_no_short_id(journal: Journal, tenure: Tenure) -> None:

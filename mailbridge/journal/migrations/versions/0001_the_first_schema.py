@@ -142,6 +142,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("account", "reply", "number"),
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_delivery_automatic", ["account", "automatic", "told"], unique=False
+        )
         batch_op.create_index("ix_delivery_due", ["account", "state", "due_at"], unique=False)
         batch_op.create_index("ix_delivery_hash", ["account", "text_hash"], unique=False)
         batch_op.create_index("ix_delivery_mail", ["account", "message_id"], unique=False)
