@@ -100,7 +100,11 @@ class Happened:
         )
         said = (
             select(MessageRow.discussion, func.min(MessageRow.sent_at).label("at"))
-            .where(MessageRow.account == self._account, MessageRow.author_kind == AuthorKind.SELLER)
+            .where(
+                MessageRow.account == self._account,
+                MessageRow.author_kind == AuthorKind.SELLER,
+                MessageRow.automatic.is_(False),
+            )
             .group_by(MessageRow.discussion)
             .having(
                 and_(

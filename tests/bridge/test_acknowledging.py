@@ -73,6 +73,11 @@ async def test_first_words_are_acknowledged_and_still_wait_for_an_answer(tmp_pat
         assert "\\Flagged" in newest.flags
         assert "À répondre avant" in newest.text
 
+        # No figure counts it as an answer.
+        async with shop.bridge.ctx.read() as tx:
+            begun_at, now = claim.messages[0].at - timedelta(days=1), shop.clock()
+            assert await tx.happened.first_answers(begun_at, now) == []
+
         # Nobody has answered yet: whoever does is not held, though they open our mail about it.
         assert first.message["Message-ID"] == words.message["Message-ID"]
         await shop.world.agent().reply(notice, f"{ANSWER}\n!clos")
