@@ -35,11 +35,14 @@ __all__ = [
     "is_right_code",
     "is_unshown",
     "question",
+    "question_behind",
     "withdraw",
 ]
 
 MAX_TRIES = 3
 """Wrong codes after which a question can't be answered any more."""
+_ABOUT_WORDS = f":{HoldReason.CONFIRMATION_TEXT}"
+"""How the key of a notice about words in answer to a question ends."""
 _CONFIRMABLE = frozenset({RefundState.WAITING, RefundState.ABSENT})
 _DOUBTFUL = frozenset({RefundState.GRANTED, RefundState.UNCERTAIN})
 
@@ -130,8 +133,19 @@ async def doubted(tx: Transaction, answers: str | None) -> MoneyRow | None:
     return row if row is not None and is_unshown(row) else None
 
 
+async def question_behind(tx: Transaction, answers: str | None) -> str | None:
+    """The mail that is meant: a question about money, if words were written in answer to it and
+    the notice about those words is what is answered now. Else the answered mail itself."""
+    notice = await tx.filings.by_mail(answers) if answers else None
+    if notice is None or notice.reply is None or not notice.key.endswith(_ABOUT_WORDS):
+        return answers
+    words = await tx.replies.get(notice.reply)
+    return words.answers if words is not None else answers
+
+
 async def confirmable(tx: Transaction, answers: str | None, discussion: str) -> MoneyRow | None:
     """The movement that the answered notice asks about, else the newest that waits."""
+    answers = await question_behind(tx, answers)
     waiting = [
         r
         for r in await tx.money.of_discussion(discussion)

@@ -315,15 +315,17 @@ class Obeying:
     async def _cancel(
         self, tx: Transaction, reply: ReplyRow, discussion: DiscussionRow, command: Command
     ) -> None:
-        doubted = await confirming.doubted(tx, reply.answers)
+        asked = await confirming.question_behind(tx, reply.answers)
+        doubted = await confirming.doubted(tx, asked)
         if doubted is not None:
             by = reply.sender_name or reply.sender
             await confirming.deny(tx, self._ctx, doubted, by=by)
             return
-        notice = await tx.filings.by_mail(reply.answers) if reply.answers else None
+        notices = [await tx.filings.by_mail(mail) for mail in {reply.answers, asked} if mail]
+        about = {n.reply for n in notices if n is not None and n.reply is not None}
         replies = [r for r in await tx.replies.of_discussion(discussion.id) if r.id != reply.id]
-        if notice is not None and notice.reply is not None:
-            replies = [r for r in replies if r.id == notice.reply]
+        if about:
+            replies = [r for r in replies if r.id in about]
         cancelled = False
         for other in replies:
             cancelled |= await self.cancel(tx, other)

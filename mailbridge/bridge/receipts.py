@@ -141,6 +141,9 @@ class Receipts:
             case RefundState.PROVEN:
                 return Done(_PROVEN[MovementKind(row.kind)], facts)
             case RefundState.WITHDRAWN if row.kind:
+                kept = await tx.deliveries.of_reply(row.reply) if row.reply else []
+                if kept and all(d.submitted_at is None for d in kept):
+                    facts["unsent"] = "yes"
                 return Done(DoneKind.MONEY_WITHDRAWN, facts)
             case _:
                 return None

@@ -287,7 +287,7 @@ def _gesture(argument: str, line: str) -> Command | Held:
     amount, after = leading_amount(argument)
     # A motive that begins with a figure would leave two readings of the amount.
     if amount is None or (after and (after[0] != " " or not after[1:2].isalpha())):
-        return _bad(line)
+        return _bad(line, amount="yes")
     motive = after.strip()
     return Command(Verb.GESTURE, str(amount), line, {"motive": motive} if motive else {}, amount)
 

@@ -142,7 +142,8 @@ class DoneKind(StrEnum):
     ORDER_CANCELLED = "order_cancelled"  # order, amount, items, at
     GESTURE_GIVEN = "gesture_given"  # order, amount, motive, at
     SAME_MONEY = "same_money"  # movement, order, amount, who, at: a colleague's request did it
-    MONEY_WITHDRAWN = "money_withdrawn"  # movement, order, amount: dropped before it was asked for
+    MONEY_WITHDRAWN = "money_withdrawn"
+    """movement, order, amount, unsent (the text beside it): dropped before it was asked for."""
     TEMPLATE_CLOSES = "template_closes"  # title: the close was asked for by the template used
     TWIN = "twin"  # other: the same exchange has another number
     ORDER_CHANGED = "order_changed"  # topics (words of `showing.Topic`): since the last card
