@@ -161,7 +161,7 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.TWO_DISCUSSIONS: {"ids": "CD-1DZB1H, CD-7F3K2"},
     _R.UNKNOWN_COMMAND: {"line": "!colos"},
     _R.NEAR_COMMAND: {"line": "#resoluu", "meant": "!résolu"},
-    _R.BAD_ARGUMENT: {"line": "!geste 1.234 €", "amount": "yes"},
+    _R.BAD_ARGUMENT: {"line": "!clos demain"},
     _R.MISPLACED_COMMAND: {"line": "!note"},
     _R.CONTRADICTION: {"line": "!clos", "other": "!rouvrir"},
     _R.ECHOED_COMMAND: {"line": "!clos"},

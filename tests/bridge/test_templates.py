@@ -146,7 +146,7 @@ async def test_an_unknown_name_is_held_with_those_near_it(tmp_path: Path) -> Non
         await say(shop, discussion, "Bonjour,\n!modèle colsi\n!clos")
 
         assert (shop.sent, await shop.told()) == ([], ["hold/unknown_template"])
-        assert "Vouliez-vous : colis ?" in flat(await shop.notice("hold/unknown_template"))
+        assert "Vouliez-vous dire : colis ?" in flat(await shop.notice("hold/unknown_template"))
         assert not discussion.closed
         # The right name in answer to the notice replaces what is held.
         await shop.world.agent().reply(

@@ -154,6 +154,31 @@ def test_every_hold_offers_a_way_out(language: str) -> None:
         assert re.search(r"^- \w", text, re.MULTILINE), reason
 
 
+@pytest.mark.parametrize(
+    "notice",
+    [n for n in ALL_NOTICES if n.reason in MONEY_REASONS and n.facts.get("held")],
+    ids=name,
+)
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_that_the_text_is_held_too_is_said_before_the_ways_out(
+    notice: Notice, language: str
+) -> None:
+    text, _ = notice_parts(notice, language)
+    told, _, ways = text.partition("Que faire" if language == "fr" else "What you can do")
+    words = "retenu lui aussi" if language == "fr" else "held as well"
+    assert words not in ways
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("fr", "1.234 se lit de deux façons"), ("en", "read in two ways")]
+)
+def test_an_amount_that_is_refused_is_shown_how_to_be_written(language: str, words: str) -> None:
+    facts = {"line": "!geste 1.234 €", "amount": "yes"}
+    text, _ = notice_parts(Notice(NoticeKind.HOLD, HoldReason.BAD_ARGUMENT, facts), language)
+    assert words in " ".join(text.replace(NBSP, " ").split())
+
+
 @pytest.mark.parametrize("language", ["fr", "en"])
 def test_each_reason_has_words_of_its_own(language: str) -> None:
     titles = {
