@@ -81,11 +81,12 @@ class Stage:
         self._story: AsyncIterator[None]
 
     async def open(self) -> None:
-        """The surroundings, and a journal in which nothing stands yet."""
+        """The surroundings, and a new journal in place of any that lies there."""
         await self._world.__aenter__()
         config = configuration(
             self._world, self._home, **{k: dict(v) for k, v in self._config.items()}
         )
+        shutil.rmtree(self._home, ignore_errors=True)
         self._home.mkdir(parents=True)
         (self._home / KEY_FILE).write_text("0123456789abcdef" * 4)
         await (await Journal.open(journal_url(config), clock=self._clock)).close()

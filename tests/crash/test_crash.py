@@ -44,12 +44,16 @@ _in_peace: dict[tuple[str, Door], Peace] = {}
 """One run of each scenario without a cut, for the whole process."""
 
 
-@pytest.fixture(autouse=True)
-def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a journal's statements are compiled to outlives the daemon that opened it, which saves
-    a quarter of the time; its connections do not."""
-    once: Callable[..., object] = functools.cache(create_async_engine)
-    monkeypatch.setattr("mailbridge.journal.journal.create_async_engine", once)
+_one_engine: Callable[..., object] = functools.cache(create_async_engine)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state directory of every shop in turn. One path, so that what the journal's statements
+    are compiled to outlives the daemon that opened it; its connections do not. That saves a
+    quarter of the time."""
+    monkeypatch.setattr("mailbridge.journal.journal.create_async_engine", _one_engine)
+    return tmp_path_factory.getbasetemp() / "shop"
 
 
 @pytest.mark.timeout(600)
@@ -62,20 +66,20 @@ def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_resuming_after_a_cut_ends_like_never_stopping(
-    scene: Scene, door: Door, tmp_path: Path, record_property: Callable[[str, object], None]
+    scene: Scene, door: Door, home: Path, record_property: Callable[[str, object], None]
 ) -> None:
     with Forking() as forking:
-        peace = _left_in_peace(forking, scene, door, tmp_path)
+        peace = _left_in_peace(forking, scene, door, home)
         worth = [step.fuse.cuts() for step in peace.steps]
         if scene.alike:
-            pattern = _left_in_peace(forking, PATTERN, door, tmp_path)
+            pattern = _left_in_peace(forking, PATTERN, door, home)
             for at in range(scene.alike):
                 assert peace.steps[at].fuse.what == pattern.steps[at].fuse.what
                 worth[at] = []
         if scene.between:
             worth = _between(worth, *scene.between)
 
-        stage = _stage(scene, door, tmp_path / "cut")
+        stage = _stage(scene, door, home)
         forking.run(stage.open())
         for step, cuts in zip(peace.steps, worth, strict=True):
             assert forking.run(stage.act())
@@ -102,7 +106,7 @@ async def _resumed(stage: Stage, cut: Cut, after: State | None, end: End) -> Non
 
 def _left_in_peace(forking: Forking, scene: Scene, door: Door, home: Path) -> Peace:
     async def play() -> Peace:
-        stage = _stage(scene, door, home / f"{scene.name}-whole")
+        stage = _stage(scene, door, home)
         await stage.open()
         fuses: list[Fuse] = []
         states: list[State | None] = []
