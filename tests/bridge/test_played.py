@@ -188,6 +188,18 @@ async def test_one_line_is_refunded_wherever_it_is_typed(
         assert shop.sent == [words_of(ask)]
 
 
+@pytest.mark.once
+async def test_a_gesture_below_the_quoted_receipt_of_a_note(tmp_path: Path) -> None:
+    """Where Roundcube puts the cursor, and in answer to the newest mail of the thread."""
+    async with till(tmp_path) as shop:
+        discussion, order = await begin(shop, "2611161404SWQ8U", "TAP-BERB-160")
+        await asked(shop, discussion, "roundcube/note-html-fr")
+        await play(shop, "roundcube/geste-dessous-html-fr", await shop.notice("receipt"))
+        await confirmed(shop, "roundcube/confirmer-html-fr")
+        assert [v.amount for v in order.vouchers] == [Decimal("15.00")]
+        assert shop.sent == [words_of("roundcube/geste-dessous-html-fr")]
+
+
 # --- what moves nothing ---------------------------------------------------------------------------
 
 
