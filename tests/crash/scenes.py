@@ -86,7 +86,7 @@ async def a_command_mistyped(shop: Shop) -> AsyncIterator[None]:
 async def the_customer_comes_back(shop: Shop) -> AsyncIterator[None]:
     discussion = shop.world.cast.claim()
     yield
-    await shop.world.agent().reply((await shop.inbox())[0], "Voilà.\n!clos")
+    await shop.world.agent().reply((await shop.inbox())[0], "Bonjour, voilà qui est fait.\n!clos")
     yield
     shop.clock.advance(timedelta(hours=1))
     shop.world.books.customer_writes(discussion, "Merci, mais il manque une vis.")
