@@ -347,3 +347,7 @@ class TestWritingFirst:
             "items"
         ]
         assert [i["subTypologyCode"] for i in items] == ["orderNotShipped", "sellerInformation"]
+        items = (await rest.get("/typologies", salesChannel="CDISFR", typologyCode="offer"))[
+            "items"
+        ]
+        assert [i["label"] for i in items] == ["Information sur le produit"]

@@ -38,6 +38,8 @@ WORDS: Mapping[str, str] = {
 }
 """Ours, by code in lower case; the codes are those that were seen."""
 
+_ABOUT = ("Order", "Offer")
+"""Typologies. A list without one named has those about orders only."""
 _KEEP = timedelta(days=1)
 _AGAIN = timedelta(hours=1)
 _NO_SUBJECT = re.compile(r"other|autre|information|question|contact|general", re.IGNORECASE)
@@ -68,13 +70,17 @@ class Typologies:
         return {channel: {**WORDS, **self._names.get(channel, {})} for channel in channels}
 
     async def _ask(self, channel: str, now: datetime) -> None:
-        try:
-            items = await self._client.items("/typologies", {"salesChannel": channel}, sized="")
-        except MarketplaceError as error:
-            self._until[channel] = now + _AGAIN
-            log.warning("typologies_unread", channel=channel, error=str(error))
-            return
+        items: list[object] = []
         self._until[channel] = now + _KEEP
+        for about in _ABOUT:
+            query = {"salesChannel": channel, "typologyCode": about}
+            try:
+                items += await self._client.items("/typologies", query, sized="")
+            except MarketplaceError as error:
+                # What is refused to-day is refused in an hour as well.
+                if not isinstance(error, RefusedError):
+                    self._until[channel] = now + _AGAIN
+                log.warning("typologies_unread", channel=channel, about=about, error=str(error))
         names = {
             one.sub_typology_code.lower(): clean_line(one.label, 100)
             for one in _read(items)

@@ -62,6 +62,8 @@ _TYPOLOGIES: Mapping[str, tuple[str, frozenset[str], str]] = {
         "Information du vendeur",
     ),
 }
+# The code is made up: none of an offer is on record.
+_OFFER_TYPOLOGIES = {"productInformation": "Information sur le produit"}
 _CLOSE_PROBLEMS = {
     CloseStatus.CANCEL_PENDING: "A cancellation request is pending.",
     CloseStatus.LAST_ANSWER: "The seller has not answered.",
@@ -142,12 +144,20 @@ class DiscussionCalls:
         """GET /typologies."""
         required(asked.query, "salesChannel")
         status, user = asked.query.get("orderStatus"), asked.query.get("userType")
+        if asked.query.get("typologyCode", "order").lower() == "offer":
+            typology, offered = "Offer", _OFFER_TYPOLOGIES
+        else:
+            typology = "Order"
+            offered = {
+                code: label
+                for code, (who, statuses, label) in _TYPOLOGIES.items()
+                if user in {None, who} and (status is None or status in statuses)
+            }
         return Answer(
             {
                 "items": [
-                    {"typologyCode": "Order", "subTypologyCode": code, "label": label}
-                    for code, (who, statuses, label) in _TYPOLOGIES.items()
-                    if user in {None, who} and (status is None or status in statuses)
+                    {"typologyCode": typology, "subTypologyCode": code, "label": label}
+                    for code, label in offered.items()
                 ]
             }
         )

@@ -231,10 +231,28 @@ async def test_the_service_names_topics_and_ours_stand_in(api: ScriptedApi) -> N
     assert (await one(api, talk(subTypologyCode="newTopic"))).topic == "newTopic"
 
 
+async def test_topics_of_offers_are_asked_for_by_themselves(api: ScriptedApi) -> None:
+    """A list without a typology has those about orders only; a service may refuse the other."""
+    api.shows(talk(subTypologyCode="size"))
+    api.on(
+        "GET",
+        "/typologies",
+        page({"subTypologyCode": "size", "label": "Taille"}),
+        problem(400, errors={"typologyCode": ["unknown"]}),
+    )
+    market = api.marketplace()
+    for _ in range(2):
+        found = await market.discussions(window(api, timedelta(days=900)))
+        assert [discussion.topic for discussion in found.discussions] == ["Taille"]
+        api.now += timedelta(hours=2)
+    asked = [call.url.params["typologyCode"] for call in api.asked("GET", "/typologies")]
+    assert asked == ["Order", "Offer"]
+
+
 async def test_topics_are_asked_for_once_a_day(api: ScriptedApi) -> None:
     api.shows(talk())
     market = api.marketplace()
-    for hours, asked in ((0, 1), (1, 1), (23, 2)):
+    for hours, asked in ((0, 2), (1, 2), (23, 4)):
         api.now += timedelta(hours=hours)
         await market.discussions(window(api))
         assert len(api.asked("GET", "/typologies")) == asked
