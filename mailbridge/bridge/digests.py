@@ -50,11 +50,12 @@ from mailbridge.journal.tables import DeliveryRow, FilingRow, MoneyRow
 from mailbridge.journal.transaction import Transaction
 from mailbridge.mail.digest import digest_mail
 from mailbridge.mail.port import MailToFile
+from mailbridge.mail.rendering import TemplateBroken
 
 __all__ = ["Digests"]
 
 _FRESH = timedelta(minutes=10)
-"""What was read of the marketplace within this time is news."""
+"""What was read of the marketplace within this time is news; longer where it is read seldom."""
 _PATIENCE = timedelta(minutes=10)
 """How long a digest that is due waits for news."""
 _LOOK_AGAIN = timedelta(seconds=30)
@@ -105,7 +106,7 @@ class Digests:
             if not await _is_wanted(tx, times, day):
                 return
             read = await _read_until(tx)
-            if _is_old(read, now) and self._may_wait(day, now):
+            if self._is_old(read, now) and self._may_wait(day, now):
                 self._next = min(self._next, now + _LOOK_AGAIN)
                 return
             empty = (await self._gather(tx, times, day)).empty
@@ -123,6 +124,11 @@ class Digests:
         if self._waits_for_news is None or self._waits_for_news[0] != day:
             self._waits_for_news = (day, now)
         return now - self._waits_for_news[1] < _PATIENCE
+
+    def _is_old(self, read: datetime | None, now: datetime) -> bool:
+        """Whether what was read until then is too old to be news: two quick sweeps were missed."""
+        fresh = max(_FRESH, 2 * self._ctx.config.sweeps.quick_every)
+        return read is None or now - read > fresh
 
     def _plan(self, tx: Transaction, day: date, *, empty: bool) -> None:
         ctx, key = self._ctx, key_of(day)
@@ -165,7 +171,7 @@ class Digests:
                 date=tx.now.replace(microsecond=0),
                 message_id=row.message_id,
             )
-        except (ValueError, KeyError) as error:
+        except (TemplateBroken, ValueError, KeyError) as error:
             return RenderFault(f"{type(error).__name__}: {error}")
         if composed.problem is not None:
             ctx.log.error("template broken, shipped one used", problem=str(composed.problem))
@@ -188,7 +194,7 @@ class Digests:
             money=await _money(tx),
             failed=await _failed(tx, since),
             unfiled=len(await tx.filings.in_state(FilingState.ASIDE)),
-            read_until=(read or since) if _is_old(read, now) else None,
+            read_until=(read or since) if self._is_old(read, now) else None,
         )
 
 
@@ -283,10 +289,6 @@ async def _read_until(tx: Transaction) -> datetime | None:
     """Until when any sweep has seen what changed."""
     seen = [await tx.discussions.seen_until(kind) for kind in SweepKind]
     return max(filter(None, seen), default=None)
-
-
-def _is_old(read: datetime | None, now: datetime) -> bool:
-    return read is None or now - read > _FRESH
 
 
 def _trouble_of(row: DeliveryRow) -> str | None:

@@ -6,7 +6,7 @@ Rules kept here:
 2. It is due at one moment of its day and may come later on that day, never on another: what was
    true yesterday morning helps nobody. A local time that the clocks skip is due when they have
    jumped; one that comes twice is due the first time.
-3. It reaches back to the digest before it, so that no day's figures are lost over a weekend.
+3. It reaches back to when the one before it was due, so that no weekend's figures are lost.
 4. Lists begin with what is most urgent and end with a number where they would not be read.
 5. Where nothing waits and nothing happened there is none.
 """

@@ -253,6 +253,18 @@ async def test_a_marketplace_that_is_down_is_waited_for_and_then_named(tmp_path:
         assert "ne répond plus depuis le 23" in mail.text
 
 
+async def test_a_marketplace_that_is_read_seldom_is_not_called_down(tmp_path: Path) -> None:
+    seldom = {"sweeps": {"quick_every": "45m"}}
+    async with open_shop(tmp_path, config=ON | seldom) as shop:
+        shop.world.cast.claim()
+        await shop.settle()
+        await until(shop, paris(24, 7, 20))
+        shop.clock.set(paris(24, 8, 1))
+        await shop.bridge.once(None)
+        (mail,) = await digests(shop)
+        assert "ne répond plus" not in mail.text
+
+
 async def test_what_staff_write_below_it_stays_among_them(tmp_path: Path) -> None:
     async with open_shop(tmp_path, config=ON) as shop:
         claim = shop.world.cast.claim()
