@@ -187,7 +187,7 @@ class Deliveries:
     async def last_due(self, sender_name: str) -> datetime | None:
         """When the last of this sender's dispatches that were never tried yet is due."""
         query = (
-            select(func.max(DeliveryRow.due_at))
+            select(DeliveryRow.due_at)
             .join(
                 ReplyRow,
                 (ReplyRow.account == DeliveryRow.account) & (ReplyRow.id == DeliveryRow.reply),
@@ -198,6 +198,9 @@ class Deliveries:
                 DeliveryRow.attempts == 0,
                 ReplyRow.sender_name == sender_name,
             )
+            # From the end of the index: a list of thousands asks this for each of its mails.
+            .order_by(DeliveryRow.due_at.desc())
+            .limit(1)
         )
         return await self._session.scalar(query)
 
