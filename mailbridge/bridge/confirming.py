@@ -32,6 +32,7 @@ __all__ = [
     "confirmable",
     "deny",
     "doubted",
+    "is_doubt",
     "is_right_code",
     "is_unshown",
     "question",
@@ -126,11 +127,15 @@ def is_unshown(row: MoneyRow) -> bool:
 async def doubted(tx: Transaction, answers: str | None) -> MoneyRow | None:
     """The movement that the answered notice asks a person about, because nothing shows it."""
     notice = await tx.filings.by_mail(answers) if answers else None
-    if notice is None or not notice.key.startswith("money:"):
+    if notice is None or not is_doubt(notice.key):
         return None
-    _, identity, reason, *_ = notice.key.split(":")
-    row = await tx.money.get(int(identity)) if reason == HoldReason.MONEY_UNSHOWN else None
+    row = await tx.money.get(int(notice.key.split(":")[1]))
     return row if row is not None and is_unshown(row) else None
+
+
+def is_doubt(key: str) -> bool:
+    """Whether the notice of this key asks a person what became of money that nothing shows."""
+    return key.startswith("money:") and key.split(":")[2] == HoldReason.MONEY_UNSHOWN
 
 
 async def question_behind(tx: Transaction, answers: str | None) -> str | None:
@@ -174,7 +179,7 @@ async def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> N
     """A person who saw what will be done wants it done; a text held for want of it waits again.
     Of what nothing shows, a person who has looked says that it was paid."""
     if is_unshown(row):
-        move(tx, row, RefundEvent.AFFIRM, f"said by {by}"[:100])
+        move(tx, row, RefundEvent.AFFIRM, "said by a person")
         row.vouched_by, row.moved = by, row.amount
         row.settled_at, row.code_until = tx.now, None
         ctx.bells.outgoing.set()
@@ -184,10 +189,11 @@ async def confirm(tx: Transaction, ctx: Context, row: MoneyRow, *, by: str) -> N
         reply = await tx.replies.get(row.reply)
         row.own_receipt = reply is None or reply.state != IntakeState.ACCEPTED
     event = RefundEvent.RETRY if row.state == RefundState.ABSENT else RefundEvent.CONFIRM
-    move(tx, row, event, f"confirmed by {by}"[:100])
+    move(tx, row, event, "confirmed by a person")
     row.confirmed_by, row.confirmed_at = by, tx.now
     row.code_until, row.due_at, row.attempts = None, tx.now, 0
     row.missed_at, row.settled_at = None, None
+    row.vouched_by = ""  # what was said of an earlier try
     ctx.bells.outgoing.set()
 
 

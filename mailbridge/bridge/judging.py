@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from mailbridge.bridge.confirming import MAX_TRIES, confirmable, is_right_code
+from mailbridge.bridge.confirming import MAX_TRIES, confirmable, is_doubt, is_right_code
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.bridge.obeying import Obeying, read_commands, release_code
@@ -138,6 +138,9 @@ class Judging:
                 leak = await self._leak(tx, reply)
             except TemplateBroken as error:
                 fault = HoldReason.TEMPLATE_BROKEN, {"name": error.name, "what": str(error)}
+        answered = await tx.filings.by_mail(reply.answers) if reply.answers else None
+        about_money = answered is not None and answered.key.startswith("confirm:")
+        about_doubt = answered is not None and is_doubt(answered.key)
         return Case(
             now=tx.now.astimezone(zone),
             sender=clean_line(reply.sender),
@@ -146,7 +149,8 @@ class Judging:
             references=frozenset(reply.references.split()),
             text=reply.text,
             has_commands=any(c.verb is not Verb.ORDER for c in commands),
-            answers_question=await self._answers_question(tx, reply),
+            answers_question=about_money or about_doubt,
+            about_doubt=about_doubt,
             sends=sends,
             fault=fault,
             routed=findings.routed,
@@ -167,11 +171,6 @@ class Judging:
             attachment_limit=findings.attachment_limit,
             leak=leak,
         )
-
-    async def _answers_question(self, tx: Transaction, reply: ReplyRow) -> bool:
-        """Whether it answers a mail of ours that asks whether money is to move."""
-        answered = await tx.filings.by_mail(reply.answers) if reply.answers else None
-        return answered is not None and answered.key.startswith("confirm:")
 
     async def _leak(self, tx: Transaction, reply: ReplyRow) -> str:
         """The last check of what would leave, frame included; empty for a clean text."""

@@ -97,7 +97,7 @@ async def call_absent(
 ) -> None:
     """Nothing moved: what it held is free, and a person may ask for it again. `seen_by`: who has
     looked; else two readings show it."""
-    move(tx, row, event, f"said by {seen_by}"[:100] if seen_by else "")
+    move(tx, row, event, "said by a person" if seen_by else "")
     row.settled_at, row.due_at = tx.now, tx.now + timedelta(hours=1)
     await tx.money.let_go(row)
     code = question_code(tx, ctx, row)

@@ -60,10 +60,7 @@ class Proving:
             try:
                 order = await movement.read_order(ctx, row.order_number)
             except Unreadable as error:
-                async with ctx.write() as tx:
-                    current = await tx.money.get(row.id)
-                    if current is not None:
-                        await movement.put_off(tx, ctx, current, str(error))
+                await self._unread(row.id, str(error))
                 continue
             await self._judge(row.id, order)
         await self._follow_joined()
@@ -88,6 +85,18 @@ class Proving:
             if current is not None and (newer or old):
                 current.due_at = tx.now + timedelta(days=3650)
             return newer or old
+
+    async def _unread(self, identity: int, words: str) -> None:
+        """The order could not be read, or is not there: an API that an account has moved to may
+        never know it, and then nobody but a person can tell what became of its money."""
+        async with self._ctx.write() as tx:
+            row = await tx.money.get(identity)
+            if row is None or row.state not in _LOOKED_AT:
+                return
+            if row.state == RefundState.ABSENT:
+                await movement.put_off(tx, self._ctx, row, words)
+            else:
+                await self._still_waiting(tx, row, words)
 
     async def _judge(self, identity: int, order: Order) -> None:
         ctx = self._ctx
@@ -139,7 +148,7 @@ class Proving:
             await tx.money.claim(row, [k for k in keys if k not in holders])
         event = RefundEvent.PROVE_PART if missing else RefundEvent.PROVE
         move(tx, row, event, "shown by the order")
-        row.settled_at = tx.now
+        row.settled_at, row.vouched_by = tx.now, ""  # the order says more than anybody did
         row.moved = str(_moved(row, found.shown)) if missing else row.amount
         self._ctx.log.info("money proven", order=row.order_number, movement=row.id, moved=row.moved)
         if missing:
@@ -176,8 +185,8 @@ class Proving:
             return
         await movement.call_absent(tx, self._ctx, row, RefundEvent.MISS)
 
-    async def _still_waiting(self, tx: Transaction, row: MoneyRow) -> None:
-        await movement.put_off(tx, self._ctx, row, row.answer)
+    async def _still_waiting(self, tx: Transaction, row: MoneyRow, words: str = "") -> None:
+        await movement.put_off(tx, self._ctx, row, words or row.answer)
         if row.asked_at is None or tx.now - row.asked_at <= _TELL_UNPROVEN:
             return
         if row.carried:

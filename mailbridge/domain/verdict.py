@@ -61,6 +61,8 @@ class Case:
     """There is a text and no note: something would go to the customer."""
     answers_question: bool = False
     """It answers a question about money: its words are meant for us, not for the customer."""
+    about_doubt: bool = False
+    """The question is whether money was paid that nothing shows."""
     fault: tuple[HoldReason, Mapping[str, str]] | None = None
     """What reading the mail, or its commands, found wrong."""
     routed: tuple[HoldReason, Mapping[str, str]] | None = None
@@ -145,7 +147,8 @@ def _holds(case: Case) -> Iterator[Hold]:
     if not case.text.strip() and not case.has_commands:
         yield Hold(HoldReason.NO_TEXT)
     if case.answers_question and case.sends:
-        yield Hold(HoldReason.CONFIRMATION_TEXT)
+        facts = {"doubt": "yes" if case.about_doubt else ""}
+        yield Hold(HoldReason.CONFIRMATION_TEXT, facts)
     if case.maybe_automatic:
         yield Hold(HoldReason.MAYBE_AUTOMATIC, {"sign": case.maybe_automatic}, code=True)
     if case.paused:

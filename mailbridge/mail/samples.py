@@ -207,7 +207,7 @@ HOLD_FACTS: Mapping[HoldReason, Mapping[str, str]] = {
     _R.NOTHING_TO_RESEND: {},
     _R.CANNOT_REOPEN: {},
     _R.UNKNOWN_MOTIVE: {"line": "!geste 5 € caprice"},
-    _R.CONFIRMATION_TEXT: {},
+    _R.CONFIRMATION_TEXT: {"doubt": ""},
     _R.NOTHING_TO_CONFIRM: {"line": "!confirmer 123 456"},
     _R.MONEY_IMPOSSIBLE: {**_REFUND, "obstacle": "already_refunded"},
     _R.MONEY_REFUSED: {**_REFUND, "words": "La ligne n'est pas dans un état remboursable."},

@@ -268,6 +268,11 @@ async def test_a_persons_word_settles_a_gesture_that_the_other_api_never_shows(
             assert discussion.closed
             receipt = await shop.notice("receipt", "Clos")
             assert "Service client l'a constaté" in " ".join(receipt.text.split())
+            # The log of events is kept for good, so it names nobody.
+            shown = await shop.operations.show(shop.ident(discussion))
+            details = [str(event["detail"]) for event in shown["events"]]
+            assert "said by a person" in details
+            assert not [detail for detail in details if "Service client" in detail]
             return
         assert (await shop.states(discussion))["money"] == ["absent"]
         assert shop.sent == []
@@ -277,6 +282,52 @@ async def test_a_persons_word_settles_a_gesture_that_the_other_api_never_shows(
         await agent.reply(told, f"!confirmer {code_in(told)}")
         await shop.later(minutes=5)
         assert shop.performed(Ask.GESTURE) == 1
+        # What the order shows by then is its own evidence, and nobody's who saw nothing.
+        await shop.later(days=31)
+        assert (await shop.states(discussion))["money"] == ["proven"]
+        (receipt,) = [n for n in await shop.notices("Clos") if "Geste commercial" in n.text]
+        assert "le montre" in " ".join(receipt.text.split())
+        assert "l'a constaté" not in receipt.text
+
+
+async def test_words_to_the_question_whether_it_was_paid_reach_no_customer(tmp_path: Path) -> None:
+    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+        order = shop.world.cast.order(shipped_days_ago=5)
+        discussion = shop.world.cast.claim(order)
+        await shop.settle()
+        agent = shop.world.agent()
+        await agent.reply(await shop.first(discussion), f"!geste 5 €\n\n{WORDS}")
+        await shop.settle()
+        await move(shop)
+        await shop.later(hours=30)
+        question = await shop.notice("hold/money_unshown")
+        await agent.reply(question, "C'est bon, je l'ai vu chez Cdiscount, il a été payé le 12.")
+        await shop.later(minutes=5)
+        assert shop.sent == []
+        told = await shop.notice("hold/confirmation_text")
+        assert "Rien n'a été remboursé" not in told.text and "elle attend toujours" in told.text
+        assert (await shop.states(discussion))["money"] == ["granted"]
+        await agent.reply(told, f"!confirmer {code_in(question)}")
+        await shop.later(minutes=5)
+        assert (await shop.states(discussion))["money"] == ["proven"]
+        assert shop.sent == [WORDS]
+
+
+async def test_a_person_is_asked_as_well_where_the_order_cannot_be_read(tmp_path: Path) -> None:
+    """Nobody says that the API knows every order that the service knew."""
+    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+        order = shop.world.cast.order(shipped_days_ago=5)
+        discussion = shop.world.cast.claim(order)
+        await shop.settle()
+        await shop.world.agent().reply(await shop.first(discussion), f"!geste 5 €\n\n{WORDS}")
+        await shop.settle()
+        await move(shop)
+        shop.keeps_failing(InternalError(), Ask.ORDERS)
+        await shop.later(hours=30)
+        await shop.notice("hold/money_unshown")
+        assert (await shop.states(discussion))["money"] == ["granted"]
+        told = await shop.operations.settle(order.number, paid=True)
+        assert told["state"] == "proven"
 
 
 async def test_the_question_is_asked_again_once_its_code_has_lapsed(tmp_path: Path) -> None:
