@@ -29,6 +29,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = [mark.name for mark in metafunc.definition.iter_markers() if mark.name in _MARKS]
     if os.environ.get("MAILBRIDGE_EVERY_DOOR"):
         marks = [name for name in marks if name != "once"]
+    if len({_MARKS[name] for name in marks}) > 1:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: marked for two doors: {marks}")
     # Octopia first: that is where most sellers are.
     doors = list({_MARKS[name]: None for name in marks}) or [Door.OCTOPIA, Door.CDISCOUNT]
     metafunc.parametrize("door", doors, indirect=True, ids=str)
