@@ -200,14 +200,21 @@ class Shop:
                 self.clock.advance(timedelta(seconds=left))
                 break
 
-    def _traces(self) -> tuple[int, int]:
-        """What mailbridge leaves behind where it does, or fails to do, anything at all."""
+    def _traces(self) -> tuple[int, ...]:
+        """What is left behind where anybody does anything, or fails to do it."""
         digest = 0
         with closing(sqlite3.connect(self.config.state_dir / "journal.sqlite3")) as journal:
             for line in journal.iterdump():
                 if not line.startswith(_ALWAYS_WRITTEN):
                     digest = hash((digest, line))
-        return digest, sum(call.fault is not None for call in self.service.calls)
+        world, mail = self.world, self.world.mail
+        return (
+            digest,
+            sum(call.fault is not None for call in self.service.calls),
+            sum(len(discussion.messages) for discussion in world.books.discussions),
+            len(mail.submitted) + len(mail.delivered) + len(mail.sent_away),
+            len(world.relay.accepted) + len(world.relay.refused),
+        )
 
     async def later(self, **time: float) -> None:
         """Time passes, and mailbridge goes on."""

@@ -297,7 +297,7 @@ async def test_the_help_page_lists_them(tmp_path: Path) -> None:
         page = flat(await shop.notice("help"))
         assert "Modèle colis : Où est mon colis ?" in page
         assert "Modèle merci : Remerciements et clôture (ferme la discussion)" in page
-        assert "Modèles en anglais : answer, cancelled, " in page
+        assert "Modèles en anglais : acknowledged, answer, " in page
         # Answered with the whole page quoted, none of it is obeyed.
         await shop.world.agent().reply(await shop.notice("help"), "Nous regardons.", below=True)
         await shop.settle()
