@@ -11,7 +11,7 @@ from datetime import datetime
 
 from mailbridge.bridge.context import Context
 from mailbridge.domain.deadline import Urgency, treated_until, waiting_since
-from mailbridge.domain.discussion import Discussion, DiscussionKind, Status
+from mailbridge.domain.discussion import Discussion, DiscussionKind, Status, Treatment
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 
@@ -74,7 +74,8 @@ async def _moved(
     found = []
     for ident, row in rows.items():
         one, said = telling[ident], words.get(ident, ())
-        until = treated_until(one.treatment, said, row.treated_until, tx.now)
+        was = Treatment(row.treatment) if row.treatment is not None else None
+        until = treated_until(one.treatment, was, said, row.treated_until, tx.now)
         if (row.treatment, row.treated_until) != (one.treatment, until):
             found.append((row, one, until))
     return found

@@ -11,8 +11,9 @@ Rules kept here:
 5. What somebody of the shop has marked as treated at the marketplace waits for nobody, up to the
    words they could have read, until the mark is taken back. The mark is evidence only where the
    other side spoke last: after a word of the shop it says no more than that word does, and rule 2
-   knows better. And it must have stood still: a mark that is told together with new words may be
-   older than they are.
+   knows better. And it must have been seen to be set, after these words were read here: nobody says
+   that new words take it back, and one that stood before them, or is told together with them, may
+   be about older ones. An open question that has no limit is worse than a limit too many.
 6. An automatic acknowledgement answers nothing. The marketplace may take it for an answer all the
    same, so a mark that follows it is no evidence either.
 """
@@ -29,10 +30,8 @@ from mailbridge.domain.workdays import WorkingCalendar
 
 __all__ = ["AnswerTimes", "Urgency", "Word", "treated_until", "waiting_since"]
 
-_STEADY = timedelta(minutes=15)
-"""How long words must have been known here for a mark to be about them."""
 _OLD = timedelta(days=1)
-"""Or how old they must be, where they were only just read: at a first start all are."""
+"""How old words must be for a mark that was never read before, as at a first start."""
 
 
 class Urgency(StrEnum):
@@ -86,20 +85,31 @@ def waiting_since(words: Iterable[Word], treated: datetime | None = None) -> dat
 
 
 def treated_until(
-    mark: Treatment | None, words: Iterable[Word], before: datetime | None, now: datetime
+    mark: Treatment | None,
+    was: Treatment | None,
+    words: Iterable[Word],
+    before: datetime | None,
+    now: datetime,
 ) -> datetime | None:
     """Until when what was first read here is marked as treated, by the `mark` as it stands now.
 
-    `before` is what this gave at the last reading. The same reading again gives the same.
+    `was` is the mark at the last reading, None where there was none, and `before` what this gave
+    then. The same reading again gives the same.
     """
     shop, others = _sides(words)
     newest = max(others, key=lambda word: word.at, default=None)
     match mark:
         case Treatment.TREATED if newest is not None and newest.seen_at is not None:
             answered = any(word.at >= newest.at for word in shop)
-            steady = now - newest.seen_at >= _STEADY or now - newest.at >= _OLD
-            seen = max(word.seen_at for word in others if word.seen_at is not None)
-            return seen if steady and not answered else before
+            seen = [word.seen_at for word in others if word.seen_at is not None]
+            match was:
+                case Treatment.TO_TREAT:
+                    readable = [moment for moment in seen if moment < now]
+                case None if now - newest.at >= _OLD:
+                    readable = seen
+                case _:
+                    readable = []
+            return before if answered else max(readable, default=before)
         case Treatment.TO_TREAT if all(_covered(word, before) for word in others):
             return None  # nobody has said anything since: the mark itself was taken back
         case _:

@@ -156,6 +156,9 @@ async def test_a_mark_that_came_with_new_words_may_be_older_than_they_are(tmp_pa
         claim.process_status = "Treated"  # what the shop's answer has made of it, and not yet more
         await shop.later(minutes=5)
         assert (await shop.operations.show(str(claim.id)))["answer_due"]
+        # Nobody says that new words take such a mark back: one that stands says nothing of them.
+        await shop.later(days=1, hours=2)
+        assert (await shop.operations.show(str(claim.id)))["answer_due"]
         claim.process_status = None
         await shop.later(hours=1)
         assert (await shop.operations.show(str(claim.id)))["answer_due"]

@@ -74,10 +74,11 @@ def test_an_acknowledgement_answers_nothing() -> None:
     assert waiting_since([said, heard]) == at(0)
     assert waiting_since([said, heard, Word(S, at(1))]) is None
     # Nor does the mark that the marketplace may set because of it.
-    assert treated_until(Treatment.TREATED, [said, heard], None, at(48)) is None
-    assert treated_until(Treatment.TREATED, [said], None, at(48)) == at(0.1)
+    was, now = Treatment.TO_TREAT, at(48)
+    assert treated_until(Treatment.TREATED, was, [said, heard], None, now) is None
+    assert treated_until(Treatment.TREATED, was, [said], None, now) == at(0.1)
     again = Word(C, at(2), seen_at=at(2))
-    assert treated_until(Treatment.TREATED, [said, heard, again], None, at(48)) == at(2)
+    assert treated_until(Treatment.TREATED, was, [said, heard, again], None, now) == at(2)
 
 
 WORDS = st.lists(
@@ -105,40 +106,45 @@ TO_TREAT, TREATED = Treatment.TO_TREAT, Treatment.TREATED
 
 
 @pytest.mark.parametrize(
-    ("words", "mark", "before", "now", "until"),
+    ("words", "was", "mark", "before", "now", "until"),
     [
         # The customer said thank you, and somebody has marked it.
-        ([word(C, 0)], TREATED, None, 2, 0),
-        ([word(C, 0), Word(S, at(1)), word(C, 2)], TREATED, None, 4, 2),
-        ([word(C, 0), word(M, 1)], TREATED, None, 4, 1),
-        ([word(A, 0)], TREATED, None, 4, 0),
-        # Read together with the words: it may be older than they are, unless those are old.
-        ([word(C, 0, 1)], TREATED, None, 1, None),
-        ([word(C, 0, 1)], TREATED, None, 1.2, None),
-        ([word(C, 0, 1)], TREATED, None, 1.3, 1),
-        ([word(C, 0, 30)], TREATED, None, 30, 30),
-        ([word(C, 0), word(C, 5)], TREATED, 0, 5.1, 0),
+        ([word(C, 0)], TO_TREAT, TREATED, None, 2, 0),
+        ([word(C, 0), Word(S, at(1)), word(C, 2)], TO_TREAT, TREATED, None, 4, 2),
+        ([word(C, 0), word(M, 1)], TO_TREAT, TREATED, None, 4, 1),
+        ([word(A, 0)], TO_TREAT, TREATED, None, 4, 0),
+        # Read together with the words it may be about older ones.
+        ([word(C, 0, 1)], TO_TREAT, TREATED, None, 1, None),
+        ([word(C, 0), word(C, 5)], TO_TREAT, TREATED, None, 5, 0),
+        # It stood before they were said: nobody says that new words take it back.
+        ([word(C, 0), Word(S, at(1)), word(C, 2)], TREATED, TREATED, None, 90, None),
+        ([word(C, 0), word(C, 5)], TREATED, TREATED, 0, 90, 0),
+        # Never read before: about what is old.
+        ([word(C, 0, 30)], None, TREATED, None, 30, 30),
+        ([word(C, 0, 1)], None, TREATED, None, 1, None),
         # After a word of the shop it says that the shop has spoken, and no more.
-        ([word(C, 0), Word(S, at(1))], TREATED, None, 9, None),
-        ([word(C, 0, 2), Word(S, at(1), written_at=at(1))], TREATED, None, 9, None),
+        ([word(C, 0), Word(S, at(1))], TO_TREAT, TREATED, None, 9, None),
+        ([word(C, 0, 2), Word(S, at(1), written_at=at(1))], TO_TREAT, TREATED, None, 9, None),
         # The mark is taken back; or the customer writes, and only that is to be treated.
-        ([word(C, 0)], TO_TREAT, 0, 2, None),
-        ([word(C, 0), word(C, 5)], TO_TREAT, 0, 6, 0),
-        ([word(C, 0)], TO_TREAT, None, 2, None),
-        ([], TREATED, None, 2, None),
+        ([word(C, 0)], TREATED, TO_TREAT, 0, 2, None),
+        ([word(C, 0), word(C, 5)], TREATED, TO_TREAT, 0, 6, 0),
+        ([word(C, 0)], None, TO_TREAT, None, 2, None),
+        ([], None, TREATED, None, 2, None),
         # Not told any more.
-        ([word(C, 0)], None, 0, 2, 0),
+        ([word(C, 0)], TREATED, None, 0, 2, 0),
     ],
 )
 def test_how_far_a_mark_goes(
     words: list[Word],
+    was: Treatment | None,
     mark: Treatment | None,
     before: float | None,
     now: float,
     until: float | None,
 ) -> None:
     given = None if before is None else at(before)
-    assert treated_until(mark, words, given, at(now)) == (None if until is None else at(until))
+    expected = None if until is None else at(until)
+    assert treated_until(mark, was, words, given, at(now)) == expected
 
 
 def test_what_is_marked_waits_for_nobody_and_what_follows_does() -> None:
@@ -147,13 +153,18 @@ def test_what_is_marked_waits_for_nobody_and_what_follows_does() -> None:
     assert waiting_since([thanks, word(C, 8)], at(2.5)) == at(8)
 
 
-@given(WORDS, st.sampled_from([None, *Treatment]), st.none() | st.integers(0, 60).map(at))
+@given(
+    WORDS,
+    st.sampled_from([None, *Treatment]),
+    st.sampled_from([None, *Treatment]),
+    st.none() | st.integers(0, 60).map(at),
+)
 def test_the_same_mark_read_again_says_the_same(
-    words: list[Word], mark: Treatment | None, before: datetime | None
+    words: list[Word], was: Treatment | None, mark: Treatment | None, before: datetime | None
 ) -> None:
     seen = [Word(w.author, w.at, seen_at=w.at) for w in words]
-    once = treated_until(mark, seen, before, at(60))
-    assert treated_until(mark, seen, once, at(60)) == once
+    once = treated_until(mark, was, seen, before, at(60))
+    assert treated_until(mark, mark or was, seen, once, at(60)) == once
 
 
 def test_claims_have_days_and_questions_working_hours() -> None:
