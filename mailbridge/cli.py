@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         elif name == "settle":
             action.add_argument("order", help="its number")
             action.add_argument("word", choices=("paid", "unpaid"))
+            action.add_argument("--yes", action="store_true", help="do it without asking")
         else:
             optional = "?" if name == "retry" else None
             action.add_argument("discussion", nargs=optional)
@@ -241,9 +242,12 @@ async def _run(arguments: argparse.Namespace, console: Console) -> int:
             ask = partial(_stream, config, "notify")
             return OK if await campaign.notify(arguments, ask, console) else FAILED
         case action:
-            names = ("account", "discussion", "why", "reply", "order", "word")
-            given = {n: v for n in names if (v := getattr(arguments, n, None)) is not None}
-            answer = await _ask(config, action, **given)
+            if action == "settle":
+                answer = await repayment.settle(arguments, partial(_ask, config), console)
+            else:
+                names = ("account", "discussion", "why", "reply")
+                given = {n: v for n in names if (v := getattr(arguments, n, None)) is not None}
+                answer = await _ask(config, action, **given)
             if arguments.json:
                 _print_json(answer)
             else:

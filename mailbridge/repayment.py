@@ -1,4 +1,4 @@
-"""`mailbridge refund` at the terminal: what would be done, one question, and how it went.
+"""`mailbridge refund` and `settle` at the terminal: what would be done, one question, how it went.
 
 Nothing is asked for that was not shown before: the daemon gets back what was seen, and refuses if
 the order has moved on since. Whether it may be done is decided there, by the same rules as for
@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 
 from mailbridge.ops.control import CommandFailed, ControlClient, DaemonNotRunning
-from mailbridge.report import show_movement, show_step
+from mailbridge.report import show_movement, show_step, show_unshown
 
-__all__ = ["Ended", "add_arguments", "refund"]
+__all__ = ["Ended", "add_arguments", "refund", "settle"]
 
 Foresee = Callable[..., Awaitable[dict[str, Any]]]
 """Asks what would be done, of the daemon or of the journal."""
@@ -79,7 +79,8 @@ async def refund(
         return Ended.NOT_DONE
     if arguments.dry_run:
         return Ended.DONE
-    if not arguments.yes and not _agreed(arguments.order):
+    else_ = ", or --dry-run to see what would be done"
+    if not arguments.yes and not _agreed("To have this done", arguments.order, else_):
         raise CommandFailed("not confirmed: nothing was asked for")
     last: dict[str, Any] = {}
     try:
@@ -115,14 +116,33 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
-def _agreed(order: str) -> bool:
+async def settle(
+    arguments: Namespace, ask: Callable[..., Awaitable[dict[str, Any]]], console: Console
+) -> dict[str, Any]:
+    """Show the money that nothing shows, ask for a word, and say what became of it.
+
+    Raises CommandFailed for what is not confirmed, and what `ask` raises: it asks the daemon, or
+    the journal.
+    """
+    order, word = arguments.order, arguments.word
+    accounts = (await ask("status"))["accounts"]
+    # Of one order one movement is under way at a time.
+    moving = (m for account in accounts for m in account["moving"])
+    found = next((m for m in moving if m["unshown"] and m["order"] == order), None)
+    if found is not None and not arguments.yes:
+        if not arguments.json:
+            show_unshown(found, word, console)
+        if not _agreed(f"To settle it as {word}", order):
+            raise CommandFailed("not confirmed: nothing was settled")
+    return await ask("settle", order=order, word=word)
+
+
+def _agreed(what: str, order: str, else_: str = "") -> bool:
     """Whether the person at the terminal wants it done; raises CommandFailed without a terminal."""
     if not sys.stdin.isatty():
-        raise CommandFailed(
-            "nobody to ask here: give --yes, or --dry-run to see what would be done"
-        )
+        raise CommandFailed(f"nobody to ask here: give --yes{else_}")
     try:
-        said = input(f"To have this done, type {order} or “oui”: ")
+        said = input(f"{what}, type {order} or “oui”: ")
     except EOFError:
         return False
     return said.strip().casefold() in {order.casefold(), "oui", "yes"}

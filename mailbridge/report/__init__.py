@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mailbridge.report.check import show_check
 from mailbridge.report.discussion import show_discussion
-from mailbridge.report.orders import show_movement, show_orders, show_step
+from mailbridge.report.orders import show_movement, show_orders, show_step, show_unshown
 from mailbridge.report.status import show_status
 from mailbridge.report.templates import show_templates
 
@@ -19,4 +19,5 @@ __all__ = [
     "show_status",
     "show_step",
     "show_templates",
+    "show_unshown",
 ]

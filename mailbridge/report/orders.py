@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mailbridge.report.page import Answer, grid, joined, line, moment, plain, show, title
 
-__all__ = ["show_movement", "show_orders", "show_step"]
+__all__ = ["show_movement", "show_orders", "show_step", "show_unshown"]
 
 _MOVEMENTS = {
     "cancellation": "cancel these lines and give their price back; they can never be shipped then",
@@ -57,6 +57,24 @@ def show_movement(answer: Answer, console: Console) -> None:
     if answer["same_at"]:
         again = f"the same was given {moment(answer['same_at'])}; this would be a second one"
         facts.add_row(Text("mind"), Text(again, "bold red"))
+    show(console, facts)
+
+
+_FOLLOWS = {
+    "paid": "it counts as given, and the text that waits for it goes to the customer",
+    "unpaid": "the text that waits for it is held, and the money can be asked for again",
+}
+
+
+def show_unshown(answer: Answer, word: str, console: Console) -> None:
+    """A movement that the marketplace does not show, and what a person's word will do."""
+    title(console, answer["order"])
+    facts = grid(18)
+    facts.add_row(Text("movement"), Text(plain(answer["kind"]), "bold"))
+    facts.add_row(Text("amount"), Text(f"{answer['amount']} EUR", "bold"))
+    if answer["asked_at"]:
+        facts.add_row(Text("asked for"), Text(moment(answer["asked_at"])))
+    facts.add_row(Text(f"if {word}"), Text(_FOLLOWS[word]))
     show(console, facts)
 
 
