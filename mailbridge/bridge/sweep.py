@@ -161,9 +161,11 @@ class Sweep:
         `rebuilt`: it may know some by ids of an API this account has moved away from.
         """
         ctx = self._ctx
-        listed = {d.reference for d in listing.discussions}
+        # By both: a thread that staff opened has an id before its reference (`complete`).
+        listed = {name for d in listing.discussions for name in (d.id, d.reference)}
         async with ctx.read() as tx:
-            missing = [r for r in await tx.discussions.not_closed() if r.reference not in listed]
+            known_open = await tx.discussions.not_closed()
+        missing = [r for r in known_open if not {r.id, r.reference} & listed]
         if not missing:
             return listing
         if rebuilt and ctx.marketplace.capabilities.message_ids:
@@ -197,7 +199,9 @@ class Sweep:
         result = SweepResult(listed=len(listing.discussions), faults=len(listing.faults))
         for name, fault in listing.faults.items():
             self._ctx.log.warning("discussion unreadable", discussion=name, fault=fault)
-        discussions = sorted(listing.discussions, key=lambda d: (d.created_at, d.id))
+        # A page that moved shows one twice; its last reading counts.
+        once = {d.id: d for d in listing.discussions}
+        discussions = sorted(once.values(), key=lambda d: (d.created_at, d.id))
         for start in range(0, len(discussions), _BATCH):
             batch = discussions[start : start + _BATCH]
             result += await self._take_batch(batch, backfill, closed_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import parseaddr
 from pathlib import Path
@@ -9,12 +10,25 @@ from pathlib import Path
 import pytest
 
 from mailbridge.bridge.sweep import SweepKind
-from mailbridge.domain.discussion import DiscussionKind
+from mailbridge.domain.discussion import DiscussionKind, Status
+from mailbridge.marketplace.port import Window
 from mailbridge.sandbox.faults import NilLists, UnknownValue
 from mailbridge.sandbox.orders import Person
 from mailbridge.sandbox.world import Door
 from tests.doors import CONTROLS, Ask
 from tests.shop import open_shop
+
+
+async def test_a_list_that_shows_one_twice_files_it_once(tmp_path: Path) -> None:
+    """As pages do that move while they are read."""
+    async with open_shop(tmp_path) as shop:
+        discussion = shop.world.cast.claim()
+        now = shop.clock()
+        window = Window(now - timedelta(days=1), now, frozenset({Status.OPEN}))
+        listing = await shop.bridge.ctx.marketplace.discussions(window)
+        await shop.bridge.sweep.take(replace(listing, discussions=listing.discussions * 2))
+        await shop.settle()
+        assert len(await shop.thread(discussion)) == 1
 
 
 async def test_each_kind_of_discussion_becomes_a_thread(tmp_path: Path) -> None:

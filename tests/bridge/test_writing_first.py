@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mailbridge.bridge.sweep import SweepKind
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.mailserver import Provider
 from mailbridge.sandbox.orders import BookedOrder
@@ -59,6 +60,22 @@ async def test_a_mail_to_the_orders_address_reaches_the_customer(tmp_path: Path)
         assert "Réponse enregistrée" in plain(receipt)
         assert len(await shop.inbox()) == 3  # and the agent's own mail, delivered
         assert (await shop.world.agent().thread(first))[-1].uid == receipt.uid
+
+
+async def test_a_full_sweep_is_the_first_to_show_it(tmp_path: Path) -> None:
+    """By then the thread may have the discussion's id, and not yet its reference."""
+    async with open_shop(tmp_path) as shop:
+        await shop.settle()
+        await shop.world.agent().write([address(shop.world.cast.order())], "Retard", NEWS)
+        while not shop.sent:
+            await shop.bridge.once(None)
+            await shop.world.mail.settled()
+        for _ in range(2):
+            await shop.bridge.once(SweepKind.FULL)
+
+        (discussion,) = shop.world.books.discussions
+        assert (await shop.states(discussion))["deliveries"] == ["recorded"]
+        assert "Réponse enregistrée" in plain(await shop.notice("receipt"))
 
 
 async def test_the_customers_answer_arrives_in_the_same_thread(tmp_path: Path) -> None:
