@@ -160,12 +160,16 @@ class Stage:
             if not fuse.blown:
                 fuse.fit(built.journal)
             shop.bridge = built.accounts["brindille"]
+            await self._once(SweepKind.FULL)
             before = -1
             while before != (before := await self._moves()):
-                await shop.bridge.once(SweepKind.FULL if before == -1 else SweepKind.WIDE)
-                await shop.world.mail.settled()
-                shop.clock.advance(timedelta(seconds=1))
+                await self._once(SweepKind.WIDE)
             return await self._doubts()
+
+    async def _once(self, sweep: SweepKind) -> None:
+        await self._shop.bridge.once(sweep)
+        await self._shop.world.mail.settled()
+        self._shop.clock.advance(timedelta(seconds=1))
 
     async def _moves(self) -> int:
         async with self._shop.bridge.ctx.read() as tx:
@@ -207,7 +211,9 @@ class Stage:
         for _ in range(3):
             shop.clock.advance(timedelta(hours=1))
             doubts = await self._run(fuse)
-        assert doubts.absent
+        assert doubts.absent or not doubts.money
+        if not doubts.absent:
+            return doubts  # the marketplace shows by now what became of it
         for mail in await _ours(shop, "INBOX"):
             if str(mail.message["X-Mailbridge-Notice-Kind"] or "").endswith("/money_absent"):
                 await shop.world.agent().reply(mail, f"!confirmer {code_in(mail)}")
