@@ -37,7 +37,13 @@ from mailbridge.marketplace.port import (
     TransientError,
 )
 
-__all__ = ["Dispatch"]
+__all__ = ["MAILINGS", "PACE", "Dispatch"]
+
+MAILINGS = "mailbridge notify"
+"""The sender of mailings, in the place where a person's name stands."""
+
+PACE = timedelta(seconds=2)
+"""Between two mails of mailings: what agents write meanwhile does not wait behind all of them."""
 
 _TELL_AFTER = timedelta(minutes=30)
 _GIVE_UP_AFTER = timedelta(hours=24)
@@ -55,6 +61,8 @@ class Dispatch:
         self._channel = channel
         self._sweep = sweep
         self._acknowledging = acknowledging
+        self._next_mailing = ctx.clock()
+        """Before then no mail of a mailing leaves, however many are overdue after an outage."""
 
     async def run(self) -> None:
         """Do all that can be done now. Raises what the channel's `ready` raises for good."""
@@ -62,7 +70,10 @@ class Dispatch:
         await self._renew_bounced()
         async with self._ctx.read() as tx:
             stopped = self._ctx.stands_still(await tx.account())
-            due = [] if stopped else await tx.deliveries.due()
+            due = [] if stopped else await tx.deliveries.due(not_by=MAILINGS)
+            if not stopped and self._ctx.clock() >= self._next_mailing:
+                due += await tx.deliveries.due(by=MAILINGS, at_most=1)
+                self._next_mailing = self._ctx.clock() + PACE
         for row in due:
             await self._send(row)
         await self._report_unrecorded()
@@ -71,7 +82,13 @@ class Dispatch:
         """When the next planned dispatch is due; never while nothing may leave."""
         async with self._ctx.read() as tx:
             stopped = self._ctx.stands_still(await tx.account())
-            return None if stopped else await tx.deliveries.next_due()
+            if stopped:
+                return None
+            replies = await tx.deliveries.next_due(not_by=MAILINGS)
+            mailing = await tx.deliveries.next_due(by=MAILINGS)
+        if mailing is not None:
+            mailing = max(mailing, self._next_mailing)
+        return min(filter(None, (replies, mailing)), default=None)
 
     async def _resume(self) -> None:
         """What was being submitted when we last knew may have left."""

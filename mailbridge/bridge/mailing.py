@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from mailbridge.bridge.account import AccountBridge
+from mailbridge.bridge.dispatch import MAILINGS, PACE
 from mailbridge.bridge.opening import NoWay, address_for_order, open_thread, thread_for
 from mailbridge.bridge.templates import fault_words, fill_about
+from mailbridge.bridge.uptake import shown_channel
 from mailbridge.domain.command import Command
 from mailbridge.domain.intake import IntakeEvent, IntakeState
 from mailbridge.domain.notice import HoldReason
@@ -34,15 +35,6 @@ __all__ = ["Mailing", "Outcome", "OutcomeKind", "write_to"]
 
 _AT_ONCE = 50
 """Orders asked for in one call."""
-
-_PACE = timedelta(seconds=2)
-"""Between two mails of mailings: what agents write meanwhile does not wait behind all of them.
-
-Counted from the last one that waits in the journal, so that a long list may come in parts, be gone
-on with later, or be joined by another.
-"""
-
-_BY = "mailbridge notify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +168,7 @@ async def _write(bridge: AccountBridge, mailing: Mailing, order: Order) -> Outco
             discussion=row.id,
             state=IntakeState.GATHERING,
             sender="",
-            sender_name=_BY,
+            sender_name=MAILINGS,
             written_at=tx.now,
             seen_at=tx.now,
             answers=None,
@@ -190,13 +182,15 @@ async def _write(bridge: AccountBridge, mailing: Mailing, order: Order) -> Outco
         tx.replies.add(reply)
         tx.discussions.note_words(row, tx.now)
         await tx.flush()
-        before = await tx.deliveries.last_due(_BY)
+        # Counted from the last one that waits in the journal, so that a long list may come in
+        # parts, be gone on with later, or be joined by another.
+        before = await tx.deliveries.last_due(MAILINGS)
         tx.note("mailing", discussion=row.id, subject=identity, detail=mailing.campaign)
         await bridge.obeying.obey(tx, reply, row, IntakeEvent.ACCEPT)
         await tx.flush()
         for delivery in await tx.deliveries.of_reply(identity):
             if before is not None:
-                delivery.due_at = max(delivery.due_at, before + _PACE)
+                delivery.due_at = max(delivery.due_at, before + PACE)
         return Outcome(number, OutcomeKind.PLANNED, ctx.name, row.short.upper())
 
 
@@ -213,7 +207,7 @@ async def _text(bridge: AccountBridge, mailing: Mailing, order: Order) -> tuple[
             if isinstance(made, tuple):
                 raise _Refused(fault_words(made))
             text = made.text
-        framed = ctx.frame(text, order.customer_name, "", order.sales_channel)
+        framed = ctx.frame(text, order.customer_name, "", shown_channel(ctx, order))
     except TemplateBroken as broken:
         raise _Refused(str(broken)) from None
     limits = ctx.marketplace.capabilities

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailbridge.domain.closing import SETTLED, ClosingState
@@ -204,28 +204,36 @@ class Deliveries:
         )
         return await self._session.scalar(query)
 
-    async def due(self) -> list[DeliveryRow]:
-        """Planned and due, oldest first."""
+    async def due(
+        self, *, by: str | None = None, not_by: str | None = None, at_most: int | None = None
+    ) -> list[DeliveryRow]:
+        """Planned and due, of this sender or of all but one: oldest first, the first `at_most`."""
         query = (
             select(DeliveryRow)
-            .where(
-                DeliveryRow.account == self._account,
-                DeliveryRow.state == DeliveryState.PLANNED,
-                DeliveryRow.after_money.is_(False),
-                DeliveryRow.due_at <= self._now,
-            )
+            .where(*self._waiting(by, not_by), DeliveryRow.due_at <= self._now)
             .order_by(DeliveryRow.id)
+            .limit(at_most)
         )
         return list(await self._session.scalars(query))
 
-    async def next_due(self) -> datetime | None:
-        """When the next planned dispatch is due."""
-        query = select(func.min(DeliveryRow.due_at)).where(
+    async def next_due(
+        self, *, by: str | None = None, not_by: str | None = None
+    ) -> datetime | None:
+        """When the next planned dispatch is due, of this sender or of all but one."""
+        query = select(func.min(DeliveryRow.due_at)).where(*self._waiting(by, not_by))
+        return await self._session.scalar(query)
+
+    def _waiting(self, by: str | None, not_by: str | None) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = [
             DeliveryRow.account == self._account,
             DeliveryRow.state == DeliveryState.PLANNED,
             DeliveryRow.after_money.is_(False),
-        )
-        return await self._session.scalar(query)
+        ]
+        if by is not None:
+            found.append(_sent_by(by))
+        if not_by is not None:
+            found.append(~_sent_by(not_by))
+        return found
 
     async def unmatched(self, discussions: Sequence[str]) -> list[DeliveryRow]:
         """Dispatches of these discussions that a message may turn out to be, oldest first."""
@@ -251,6 +259,14 @@ class Deliveries:
             .where(DeliveryRow.account == self._account, DeliveryRow.discussion == discussion)
             .values(text="", reply_text="", address=None)
         )
+
+
+def _sent_by(sender_name: str) -> ColumnElement[bool]:
+    return exists().where(
+        ReplyRow.account == DeliveryRow.account,
+        ReplyRow.id == DeliveryRow.reply,
+        ReplyRow.sender_name == sender_name,
+    )
 
 
 class Closings:

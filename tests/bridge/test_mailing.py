@@ -41,6 +41,7 @@ async def test_each_customer_gets_the_text_about_their_order(tmp_path: Path) -> 
         assert kinds(answers) == ["planned"] * 3
         await shop.settle()
         await shop.later(minutes=1)
+        await shop.settle()
 
         assert len(shop.sent) == 3
         for order, text in zip(orders, shop.sent, strict=True):
@@ -116,12 +117,24 @@ async def test_the_pace_holds_over_parts_restarts_and_mailings(tmp_path: Path) -
         due = [delivery.due_at for delivery in planned]
         assert [later - due[0] for later in due] == [timedelta(seconds=2 * n) for n in range(6)]
 
+        # After an hour without a daemon all are due at once, and leave as they would have; what
+        # an agent writes meanwhile does not wait for them.
+        shop.clock.advance(timedelta(hours=1))
+        await shop.settle(rounds=2)
+        assert len(shop.sent) == 1
+        claim = shop.world.cast.claim()
+        await shop.settle(rounds=2)
+        await shop.world.agent().reply(await shop.first(claim), "Il part ce soir.")
+        await shop.settle(rounds=2)
+        assert sorted(shop.sent) == sorted([*[NEWS] * 3, "Il part ce soir."])
+        await shop.settle(rounds=6)
+        assert len(shop.sent) == 7
+
         # Once they are gone nothing waits for them.
-        await shop.later(minutes=1)
-        assert len(shop.sent) == 6
+        shop.clock.advance(timedelta(seconds=2))
         await notify(shop, orders[:1], text=NEWS, campaign="encore")
         await shop.settle(rounds=1)
-        assert len(shop.sent) == 7
+        assert len(shop.sent) == 8
 
 
 @pytest.mark.parametrize(
