@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mailbridge.bridge.context import Context
-from mailbridge.domain.deadline import Urgency, treated_until, waiting_since
+from mailbridge.domain.deadline import Urgency, Word, treated_until, waiting_since
 from mailbridge.domain.discussion import Discussion, DiscussionKind, Status, Treatment
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["Wait", "mark_treated", "marks_moved", "waits"]
+__all__ = ["Wait", "mark_treated", "marks_moved", "waits", "was_treated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ async def mark_treated(tx: Transaction, listed: Sequence[Discussion]) -> None:
             now = "treated at the marketplace" if until else "to be treated again"
             tx.note(f"discussion {now}", discussion=row.id)
         row.treatment, row.treated_until = one.treatment, until
+
+
+def was_treated(listed: Discussion, now: datetime) -> bool:
+    """Whether what is seen here for the first time is marked as treated, all of it."""
+    words = [Word(one.author.kind, one.sent_at, seen_at=now) for one in listed.messages]
+    return treated_until(listed.treatment, None, words, None, now) is not None
 
 
 async def _moved(

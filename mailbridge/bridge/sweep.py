@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.deadlines import mark_treated, marks_moved
+from mailbridge.bridge.deadlines import mark_treated, marks_moved, was_treated
 from mailbridge.bridge.finding import find
 from mailbridge.bridge.joining import join_shown
 from mailbridge.bridge.knowing import known, unrecorded
@@ -247,6 +247,7 @@ class Sweep:
                 known(ctx, rows.get(d.id), messages.get(d.id, ())),
                 dispatched.get(d.id, ()),
                 backfill=backfill,
+                treated=d.id not in rows and was_treated(d, begun),
             )
             for d in batch
         }
@@ -269,6 +270,7 @@ class Sweep:
                         known(ctx, rows.get(listed.id), messages.get(listed.id, ())),
                         [x for x in dispatched.get(listed.id, ()) if x.id not in taken],
                         backfill=backfill,
+                        treated=listed.id not in rows and was_treated(listed, begun),
                     )
                     taken |= {n.dispatch for n in todo.new if n.dispatch is not None}
                     row = await join_shown(ctx, tx, listed, rows.get(listed.id), todo)

@@ -131,12 +131,14 @@ def plan(
     dispatched: Sequence[Dispatched] = (),
     *,
     backfill: bool = False,
+    treated: bool = False,
 ) -> Plan:
     """What to do about one listed discussion.
 
     `backfill`: only what still waits for the seller arrives unread, and a closed discussion waits
     for nobody. At any other time one that is first seen closed was opened and closed between two
-    sweeps: what the seller has not answered in it is to be seen.
+    sweeps: what the seller has not answered in it is to be seen. `treated`: of history, what is
+    marked as treated at the marketplace (`deadline.treated_until`) waits for nobody either.
     """
     is_closed = listed.status is Status.CLOSED
     was_closed = known is not None and known.status is Status.CLOSED
@@ -160,7 +162,7 @@ def plan(
                 NewMessage(entry.key, message, entry.text_hash, more, False, dispatch=ours.id)
             )
             continue
-        unanswered = position >= waiting_from and not (backfill and is_closed)
+        unanswered = position >= waiting_from and not (backfill and (is_closed or treated))
         history = backfill or (known is None and is_closed)
         unread = message.author.kind is not AuthorKind.SELLER and (unanswered or not history)
         by_customer = message.author.kind is AuthorKind.CUSTOMER

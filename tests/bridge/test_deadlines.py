@@ -146,6 +146,23 @@ async def test_what_is_marked_as_treated_waits_for_nobody(tmp_path: Path) -> Non
 
 
 @pytest.mark.api
+async def test_at_a_first_start_what_was_treated_long_ago_arrives_read(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        old, waiting = shop.world.cast.claim(), shop.world.cast.claim()
+        shop.clock.advance(timedelta(days=2))
+        new = shop.world.cast.claim()
+        for claim in (old, new):
+            shop.world.books.mark(claim)
+        await shop.settle()
+        read = [(await shop.first(claim)).seen for claim in (old, waiting, new)]
+        # A mark may be older than what was said today.
+        assert read == [True, False, False]
+        shop.world.books.customer_writes(old, "Il est toujours cassé.")
+        await shop.later(minutes=5)
+        assert [mail.seen for mail in await shop.thread(old)] == [True, False]
+
+
+@pytest.mark.api
 async def test_a_mark_that_came_with_new_words_may_be_older_than_they_are(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         claim, books = shop.world.cast.claim(), shop.world.books
