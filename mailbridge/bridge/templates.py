@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from mailbridge.bridge.context import Context
-from mailbridge.bridge.uptake import ORDER
+from mailbridge.bridge.uptake import ORDER, shown_channel
 from mailbridge.domain.command import Command, Parsed
 from mailbridge.domain.notice import HoldReason
 from mailbridge.domain.opening import is_opening
@@ -122,7 +122,7 @@ async def fill_about(
             customer=order.customer_name,
             shop=frame.shop,
             agent=frame.agent,
-            marketplace=ctx.composer.window(order.sales_channel),
+            marketplace=ctx.composer.window(shown_channel(ctx, order)),
             kind="",
             title="",
             claim="",

@@ -33,7 +33,7 @@ from mailbridge.journal.tables import DeliveryRow, DiscussionRow, FilingRow, Mes
 from mailbridge.journal.transaction import Transaction
 from mailbridge.marketplace.port import CloseAnswer, RelayAnswer
 
-__all__ = ["ORDER", "Uptake", "known_discussion", "note_address", "note_bounce"]
+__all__ = ["ORDER", "Uptake", "known_discussion", "note_address", "note_bounce", "shown_channel"]
 
 ORDER = TypeAdapter(Order)
 """How the journal keeps an order as last read."""
@@ -70,7 +70,7 @@ class Uptake:
             row.kind = listed.kind  # a question that becomes a claim may keep its id
         row.claim_type = listed.claim_type or row.claim_type
         row.topic = clean_line(listed.topic, 80)
-        row.sales_channel = clean_line(listed.sales_channel, 40)
+        row.sales_channel = await self._channel(tx, listed)
         level = clean_line(listed.escalation, 40)
         if todo.joined:
             await self._go_on(tx, row, todo.joined, begun)
@@ -152,6 +152,15 @@ class Uptake:
         await tx.flush()
         await self._join_twin(tx, row, listed)
         return row
+
+    async def _channel(self, tx: Transaction, listed: Discussion) -> str:
+        code = clean_line(listed.sales_channel, 40)
+        if not code or not listed.order_number or self._ctx.composer.window(code) != code:
+            return code
+        seen = await tx.discussions.order(listed.order_number)
+        order = ORDER.validate_json(seen.data) if seen else None
+        same = order is not None and order.sales_channel == listed.sales_channel
+        return shown_channel(self._ctx, order) if order is not None and same else code
 
     async def _customer(self, tx: Transaction, listed: Discussion) -> str:
         for message in listed.messages:
@@ -302,6 +311,14 @@ def note_bounce(tx: Transaction, delivery: DeliveryRow, words: str) -> bool:
     )
     delivery.reply_text = words
     return True
+
+
+def shown_channel(ctx: Context, order: Order) -> str:
+    """An order's sales channel as people are told it: its code where we know how customers call
+    it, else the marketplace's own name for it, where it says one."""
+    code = clean_line(order.sales_channel, 40)
+    unknown = bool(code) and ctx.composer.window(code) == code
+    return (clean_line(order.sales_channel_name, 40) if unknown else "") or code
 
 
 def known_discussion(row: DiscussionRow) -> Discussion:

@@ -155,6 +155,9 @@ class Order:
     """WSDL `ModGesLog` MKPFBC, REST supplyMode Fulfillment."""
     stage: OrderStage = OrderStage.UNKNOWN
     sales_channel: str = ""
+    """Its code; empty where there are none."""
+    sales_channel_name: str = ""
+    """As the marketplace calls it, where it says."""
     requests: tuple[MoneyRequest, ...] = ()
     """Only in an order read for its money, and only where the marketplace has such requests."""
     gesture_left: Decimal | None = None

@@ -180,6 +180,18 @@ async def test_another_sales_channel_is_named_and_answered_the_same(tmp_path: Pa
         assert shop.sent == [ANSWER]
 
 
+async def test_a_sales_channel_bears_the_name_that_the_marketplace_gives_it(tmp_path: Path) -> None:
+    async with open_shop(tmp_path) as shop:
+        order = shop.world.cast.order()
+        order.channel = "OCTFR"
+        claim = shop.world.cast.claim(order=order)
+        claim.channel = "OCTFR"
+        await shop.settle()
+        (mail,) = await shop.inbox()
+        assert str(mail.message["From"]).startswith(f"{claim.customer.name} via Octfr")
+        assert "OCTFR" not in mail.text
+
+
 async def test_a_bounce_of_the_marketplaces_own_mail_sends_nothing_twice(tmp_path: Path) -> None:
     """It may be of an earlier message: what was posted stands where it was posted."""
     async with open_shop(tmp_path, seller_lag=timedelta(minutes=57)) as shop:

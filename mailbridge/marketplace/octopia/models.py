@@ -275,6 +275,7 @@ class Coded(_Answer):
 
 class Channel(_Answer):
     id: Text = ""
+    name: Text = ""
 
 
 class Price(_Answer):

@@ -99,6 +99,7 @@ def order(told: models.Order) -> Order:
         if euros
         else OrderStage.UNKNOWN,
         sales_channel=told.sales_channel.id.strip(),
+        sales_channel_name=clean_line(told.sales_channel.name, 40),
     )
 
 
