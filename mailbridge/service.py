@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,8 +21,10 @@ import httpx
 import structlog
 
 from mailbridge.adapters import submission_for
+from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.mailing import Mailing
 from mailbridge.bridge.operations import OperationRefused, Operations
+from mailbridge.bridge.unreadable import still_unreadable
 from mailbridge.config.models import Config
 from mailbridge.daemon import Bridges, bridges, classify
 from mailbridge.mail.port import Submission
@@ -29,14 +32,17 @@ from mailbridge.ops.alert import Alerts, AlertSettings
 from mailbridge.ops.control import Answer, CommandFailed, ControlServer
 from mailbridge.ops.lock import InstanceLock
 from mailbridge.ops.redaction import Redactor
-from mailbridge.ops.supervisor import Part, PartState, PartStatus, Supervisor
+from mailbridge.ops.supervisor import Alive, Part, PartState, PartStatus, Supervisor
 from mailbridge.ops.systemd import Notifier, Watchdog
 
-__all__ = ["perform", "serve", "socket_path"]
+__all__ = ["look_out", "perform", "serve", "socket_path"]
 
 _STUCK = {"sweeps": 3600.0, "outgoing": 1800.0, "filing": 900.0}
 """Seconds without progress after which a part that claims to run counts as hung, 300 for those
 not named: more than the time limits of all the calls it may make in one turn together."""
+
+_LOOK_EVERY = 60.0
+"""Seconds between two looks at what stays wrong without stopping a part."""
 
 log = structlog.get_logger("mailbridge")
 
@@ -88,6 +94,7 @@ async def _supervised(built: Bridges, alerts: Alerts, stop: asyncio.Event) -> No
     async with ControlServer(socket_path(config), handle):
         notifier.ready(f"{len(built.accounts)} accounts")
         log.info("mailbridge runs", accounts=len(built.accounts))
+        parts.append(Part("lookout", partial(_look_out_for_ever, built, alerts)))
         running = asyncio.create_task(supervisor.run([*parts, Part("alerts", alerts.run)]))
         feeding = asyncio.create_task(watchdog.run())
         stopped = asyncio.create_task(stop.wait())
@@ -101,6 +108,31 @@ async def _supervised(built: Bridges, alerts: Alerts, stop: asyncio.Event) -> No
             for task in (running, feeding, stopped):
                 task.cancel()
             await asyncio.gather(running, feeding, stopped, return_exceptions=True)
+
+
+async def look_out(bridges: Iterable[AccountBridge], alerts: Alerts) -> None:
+    """Alert to what stops no part and yet stays wrong: one trouble for each account."""
+    for bridge in bridges:
+        ctx = bridge.ctx
+        async with ctx.read() as tx:
+            lasting = [one for one in await still_unreadable(ctx, tx) if one.lasts]
+        name = f"{ctx.name}/unreadable"
+        if not lasting:
+            alerts.well(name)
+            continue
+        first = lasting[0]
+        words = (
+            f"{len(lasting)} of the marketplace's discussions or orders cannot be read; the first: "
+            f"{first.kind} {first.short or first.key}, {first.words}"
+        )
+        alerts.trouble(name, words, since=first.since, heart_stops=False)
+
+
+async def _look_out_for_ever(built: Bridges, alerts: Alerts, alive: Alive) -> None:
+    while True:
+        await look_out(built.accounts.values(), alerts)
+        alive()
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 async def perform(

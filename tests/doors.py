@@ -154,7 +154,9 @@ def spoils(which: Door, discussion: BookedDiscussion) -> Fault:
     rest = '"discussionId":'
     return {
         Door.CDISCOUNT: Rewrite(
-            soap.encode(), f"{soap}<CreationDate>gestern</CreationDate>".encode()
+            # The first one of two counts, and the date of creation stands before the id.
+            soap.encode(),
+            f"{soap}<LastUpdatedDate>gestern</LastUpdatedDate>".encode(),
         ),
         Door.OCTOPIA: Rewrite(f'{rest}"{discussion.object_id}"'.encode(), f"{rest}null".encode()),
     }[which]

@@ -143,6 +143,7 @@ def account(**changes: Any) -> dict[str, Any]:
         "held": [],
         "stuck": [],
         "set_aside": [],
+        "unreadable": [],
         "moving": [],
         **changes,
     }
@@ -151,6 +152,17 @@ def account(**changes: Any) -> dict[str, Any]:
 def part(state: str, error: str = "") -> dict[str, Any]:
     retry = AT if state == "waiting" else None
     return {"name": "shop/filing", "state": state, "since": AT, "error": error, "retry_at": retry}
+
+
+UNREADABLE = {
+    "kind": "order",
+    "id": "26112",
+    "discussion": "",
+    "since": AT,
+    "tried_at": AT,
+    "words": "createdAt: not a date",
+    "lasts": True,
+}
 
 
 def status(*parts: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -227,13 +239,14 @@ def test_answers_that_are_due_are_named_and_need_no_operator() -> None:
         (status(stuck=STUCK), "CD-7F3K2 a1b2c3 uncertain: lost"),
         (status(moving=[MONEY]), "2411231100AB1CD 49.90 EUR refund, uncertain"),
         (status(set_aside=ASIDE), "CD-7F3K2 message:1 [ALERT] too big"),
+        (status(unreadable=[UNREADABLE]), f"order 26112 {local(AT)} createdAt: not a date"),
         (status(part("failed", "no such right")), f"since {local(AT)}: no such right"),
         (
             status(part("waiting", "the server is away")),
             f"the server is away; next try {local(AT)}",
         ),
     ],
-    ids=["paused", "held", "stuck", "money", "set aside", "failed", "waiting"],
+    ids=["paused", "held", "stuck", "money", "set aside", "unreadable", "failed", "waiting"],
 )
 def test_what_needs_a_person(answer: dict[str, Any], words: str) -> None:
     on = console()
@@ -244,6 +257,20 @@ def test_what_needs_a_person(answer: dict[str, Any], words: str) -> None:
     silent = console()
     assert show_status(answer, silent, quiet=True) is True
     assert shown(silent) == ""
+
+
+def test_what_was_unreadable_just_now_is_shown_and_needs_nobody_yet() -> None:
+    on = console()
+    ones = [
+        {**UNREADABLE, "kind": "discussion", "id": ident, "discussion": short, "lasts": False}
+        for ident, short in (("", ""), ("?", ""), ("77", ""), ("78", "CD-7F3K2"))
+    ]
+    assert show_status(status(unreadable=ones * 30), on, quiet=False) is False
+    text = shown(on)
+    for name in ("a whole list", "discussion without an id", "discussion 77", "CD-7F3K2"):
+        assert f"  {name} " in text
+    assert "120 unreadable" in text and "and 100 more" in text
+    assert "-> tried again by itself" in text
 
 
 @pytest.mark.parametrize("state", ["starting", "running"])

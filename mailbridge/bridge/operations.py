@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from mailbridge.bridge.account import AccountBridge
 from mailbridge.bridge.closing import ask_to_close
-from mailbridge.bridge.deadlines import Wait, waits
+from mailbridge.bridge.deadlines import waits
 from mailbridge.bridge.mailing import Mailing, write_to
 from mailbridge.bridge.movement import Unreadable
 from mailbridge.bridge.overview import orders_of
-from mailbridge.bridge.probe import file_probe, read_proof
+from mailbridge.bridge.probe import file_probe
+from mailbridge.bridge.standing import standing
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.bridge.templates import fault_words, fill_for_order
 from mailbridge.bridge.till import (
@@ -28,15 +28,11 @@ from mailbridge.bridge.till import (
     have_done,
     movement_of,
     settle,
-    unsettled,
     watch,
 )
 from mailbridge.domain.command import Command
-from mailbridge.domain.deadline import Urgency
-from mailbridge.domain.delivery import DeliveryState
 from mailbridge.domain.filing import MACHINE as FILING
 from mailbridge.domain.filing import FilingEvent, FilingState
-from mailbridge.domain.intake import IntakeState
 from mailbridge.domain.lease import Lease
 from mailbridge.domain.money import Asked
 from mailbridge.domain.opening import is_opening
@@ -51,8 +47,6 @@ Answer = dict[str, Any]
 
 _CONFIRMED = ("obstacle", "movement", "call", "amount", "lines", "cause", "motive", "same_at")
 """What of a plan must still be so when it is asked for."""
-_NEAREST = 20
-"""Answers due that are named one by one."""
 
 
 class OperationRefused(Exception):
@@ -74,61 +68,8 @@ class Operations:
     async def status(self) -> Answer:
         """Every account: counts by state, what waits for a person, how its parts stand."""
         return {
-            "accounts": [await self._status(b) for b in self._accounts.values()],
+            "accounts": [await standing(b) for b in self._accounts.values()],
             "parts": self.parts(),
-        }
-
-    async def _status(self, bridge: AccountBridge) -> Answer:
-        ctx = bridge.ctx
-        async with ctx.read() as tx:
-            account = await tx.account()
-            tally = await tx.tally()
-            held = await tx.replies.in_state(IntakeState.HELD)
-            stuck = await tx.deliveries.in_state(DeliveryState.HELD, DeliveryState.UNCERTAIN)
-            aside = await tx.filings.in_state(FilingState.ASIDE)
-            names = {r.discussion for r in held} | {d.discussion for d in stuck}
-            names |= {f.discussion for f in aside}
-            shorts = {k: v.short.upper() for k, v in (await tx.discussions.many(names)).items()}
-            moving = await unsettled(tx)
-            due = await waits(ctx, tx)
-            treated = await tx.waiting.treated()
-            sweeps = {k: _iso(await tx.discussions.seen_until(k)) for k in SweepKind}
-        proof = read_proof(account.probe)
-        return {
-            "account": ctx.name,
-            "replies": ctx.config.replies.enabled,
-            "money": ctx.config.money.enabled,
-            "paused": account.paused_why if account.paused_at else None,
-            "reply_mode": ctx.config.mailbox.reply_mode,
-            "reply_mode_proven": proof.reply_mode == ctx.config.mailbox.reply_mode,
-            "evidence_of_origin": proof.origin,
-            "probe": asdict(proof),
-            "seen_until": sweeps,
-            "counts": tally,
-            "moving": moving,
-            "answers_due": _due(list(due.values())) | {"treated": treated},
-            "held": [
-                {"discussion": shorts[r.discussion], "reply": r.id, "reason": r.reason}
-                for r in held
-            ],
-            "stuck": [
-                {
-                    "discussion": shorts[d.discussion],
-                    "reply": d.reply,
-                    "state": d.state,
-                    "words": d.reply_text,
-                }
-                for d in stuck
-                if not d.automatic
-            ],
-            "set_aside": [
-                {
-                    "discussion": shorts.get(f.discussion, ""),  # none: the daily digest
-                    "mail": f.key,
-                    "error": f.error,
-                }
-                for f in aside
-            ],
         }
 
     async def show(self, discussion: str) -> Answer:
@@ -445,18 +386,6 @@ class Operations:
             f"no discussion {discussion!r}; give the id at the end of a thread's subject, such as "
             "CD-3C2E7R, or the marketplace's number"
         )
-
-
-def _due(waiting: list[Wait]) -> Answer:
-    """How many answers are due, and the nearest of those that are late or will be soon."""
-    near = [w for w in waiting if w.urgency is not Urgency.LATER]
-    return {
-        **{urgency: sum(w.urgency is urgency for w in waiting) for urgency in Urgency},
-        "next": [
-            {"discussion": w.short.upper(), "due": _iso(w.due), "urgency": w.urgency}
-            for w in near[:_NEAREST]
-        ],
-    }
 
 
 def _may_leave(bridge: AccountBridge) -> None:

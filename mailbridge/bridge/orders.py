@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from mailbridge.bridge.context import Context
 from mailbridge.bridge.notices import queue_notice
 from mailbridge.bridge.sweep import Sweep, SweepKind
+from mailbridge.bridge.unreadable import UnreadableKind, note_faults, unmet
 from mailbridge.bridge.uptake import ORDER
 from mailbridge.domain.discussion import DiscussionKind
 from mailbridge.domain.filing import FilingState
@@ -26,7 +27,7 @@ from mailbridge.domain.order import Order
 from mailbridge.domain.showing import Showing
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.journal.transaction import Transaction
-from mailbridge.marketplace.port import MarketplaceError, Window
+from mailbridge.marketplace.port import UNNAMED, ContractError, MarketplaceError, Window
 
 __all__ = ["Orders"]
 
@@ -77,6 +78,10 @@ class Orders:
                     await self._read_stale(begun)
             except MarketplaceError as error:
                 ctx.log.warning("changed orders not given; cards may be old", error=str(error))
+            if kind is not SweepKind.QUICK:
+                await self._read_unreadable()
+        faults = ctx.marketplace.order_faults
+        await note_faults(ctx, UnreadableKind.ORDER, faults, read=())
         await self._tell()
 
     async def _look(self, kind: SweepKind, begun: datetime, last: datetime | None) -> None:
@@ -100,6 +105,26 @@ class Orders:
         for start in range(0, len(numbers), _AT_ONCE):
             read = await ctx.marketplace.orders(numbers[start : start + _AT_ONCE])
             await self._keep(list(read.values()), begun)
+
+    async def _read_unreadable(self) -> None:
+        """Ask again for what could not be read, by number: no list need show it any more."""
+        ctx = self._ctx
+        async with ctx.read() as tx:
+            rows = await tx.unreadable.all(UnreadableKind.ORDER)
+        numbers = [row.key for row in rows if row.key != UNNAMED]
+        for start in range(0, len(numbers), _AT_ONCE):
+            chunk = numbers[start : start + _AT_ONCE]
+            try:
+                await ctx.marketplace.orders(chunk)
+            except ContractError:
+                pass  # none of them can be read: they are among the faults
+            except MarketplaceError as error:
+                ctx.log.warning("unreadable orders not asked for", error=str(error))
+                break
+            faults = ctx.marketplace.order_faults
+            read = [number for number in chunk if number not in faults]
+            await note_faults(ctx, UnreadableKind.ORDER, {}, read)
+        await unmet(ctx, UnreadableKind.ORDER, ctx.clock() - 3 * ctx.config.sweeps.full_every)
 
     async def refresh(self, numbers: Sequence[str]) -> list[Order]:
         """Read these orders now; those of known discussions are kept. Raises MarketplaceError."""

@@ -18,12 +18,14 @@ from mailbridge.bridge.deadlines import mark_treated, marks_moved, was_treated
 from mailbridge.bridge.finding import find
 from mailbridge.bridge.joining import join_shown
 from mailbridge.bridge.knowing import known, unrecorded
+from mailbridge.bridge.unreadable import UnreadableKind, note_faults, unmet
 from mailbridge.bridge.uptake import ORDER, Uptake, known_discussion
 from mailbridge.domain.discussion import Discussion, Status
 from mailbridge.domain.opening import is_opening, order_of_opening
 from mailbridge.domain.plan import plan
 from mailbridge.journal.tables import DiscussionRow
 from mailbridge.marketplace.port import (
+    UNNAMED,
     ContractError,
     Listing,
     NotAuthorizedError,
@@ -115,6 +117,11 @@ class Sweep:
             # With a whole list missing the window has not been seen, and is looked at again.
             async with ctx.write() as tx:
                 await tx.discussions.saw_until(kind, begun)
+            await note_faults(ctx, UnreadableKind.DISCUSSION, {}, read=("",))
+            if kind is SweepKind.FULL:
+                await unmet(
+                    ctx, UnreadableKind.DISCUSSION, begun - 3 * ctx.config.sweeps.wide_every
+                )
         ctx.log.info(
             "sweep done",
             sweep=kind,
@@ -201,6 +208,7 @@ class Sweep:
             self._ctx.log.warning("discussion unreadable", discussion=name, fault=fault)
         # A page that moved shows one twice; its last reading counts.
         once = {d.id: d for d in listing.discussions}
+        await note_faults(self._ctx, UnreadableKind.DISCUSSION, listing.faults, once)
         discussions = sorted(once.values(), key=lambda d: (d.created_at, d.id))
         for start in range(0, len(discussions), _BATCH):
             batch = discussions[start : start + _BATCH]
@@ -220,7 +228,8 @@ class Sweep:
         if there:
             listing = await ctx.marketplace.read_again(list(there.values()))
             await self.take(listing)
-            for ident in (*there, ""):
+            missing = there.keys() - {one.id for one in listing.discussions}
+            for ident in (*there, "", *([UNNAMED] if missing else ())):
                 if (fault := listing.faults.get(ident)) is not None:
                     raise ContractError(fault)
         # What was written first may by now be a discussion nobody here has seen.

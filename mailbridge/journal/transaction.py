@@ -26,6 +26,7 @@ from mailbridge.journal.tables import (
     MoneyRow,
     ReplyRow,
 )
+from mailbridge.journal.unreadable import Unreadables
 from mailbridge.journal.waiting import Waiting
 
 __all__ = ["Transaction"]
@@ -65,6 +66,7 @@ class Transaction:
         self.waiting = Waiting(session, account)
         self.acknowledgements = Acknowledgements(session, account, now)
         self.happened = Happened(session, account)
+        self.unreadable = Unreadables(session, account, now)
 
     def move(
         self,

@@ -18,6 +18,7 @@ from mailbridge.domain.money import GestureMotive, Movement, MovementKind
 from mailbridge.domain.order import Order
 
 __all__ = [
+    "UNNAMED",
     "AttachmentLimits",
     "Capabilities",
     "CloseAnswer",
@@ -39,6 +40,10 @@ __all__ = [
     "TransientError",
     "Window",
 ]
+
+
+UNNAMED = "?"
+"""Stands in faults for what a list shows without an id: nobody can ask for it again."""
 
 
 class MarketplaceError(Exception):
@@ -137,8 +142,9 @@ class Window:
 class Listing:
     """What a listing showed, and what in it could not be read.
 
-    One unreadable discussion never hides the others: it is named in `faults`
-    (discussion id or "" -> what is wrong) and the rest is in `discussions`.
+    One unreadable discussion never hides the others: it is named in `faults` and the rest is in
+    `discussions`. The key of a fault is the discussion's id; UNNAMED for those listed without an
+    id that can be read; "" for a whole list, without which the window has not been seen.
     """
 
     discussions: tuple[Discussion, ...]
@@ -254,6 +260,12 @@ class Marketplace(Protocol):
     def learnt(self) -> Mapping[str, str]:
         """What it found out about its service by being refused, to be handed back to the next
         object after a restart; empty where there is nothing to find out."""
+        ...
+
+    @property
+    def order_faults(self) -> Mapping[str, str]:
+        """Orders that could not be read when they were last asked for or listed: number, or
+        UNNAMED, -> what is wrong. What `orders` is asked for leaves it if it reads now."""
         ...
 
     @property

@@ -82,6 +82,8 @@ class _Trouble:
     begun: float
     well_at: float | None = None
     told: bool = False
+    heart_stops: bool = True
+    """While it lasts the heart does not beat."""
 
 
 class Alerts:
@@ -121,11 +123,20 @@ class Alerts:
         else:
             self.trouble(state.name, state.error)
 
-    def trouble(self, name: str, words: str) -> None:
-        """Something is wrong with `name`; repeated calls are one trouble with newer words."""
+    def trouble(
+        self, name: str, words: str, *, since: datetime | None = None, heart_stops: bool = True
+    ) -> None:
+        """Something is wrong with `name`; repeated calls are one trouble with newer words.
+
+        `since` when it began, if that was before the first call. Not `heart_stops`: all works, and
+        the silence of the heart is kept for what does not.
+        """
         known = self._troubles.get(name)
         if known is None:
-            self._troubles[name] = _Trouble(words, self._clock(), self._monotonic())
+            begun = self._monotonic()
+            self._troubles[name] = _Trouble(
+                words, since or self._clock(), begun, heart_stops=heart_stops
+            )
         else:
             known.words = words or known.words
             known.well_at = None
@@ -138,9 +149,9 @@ class Alerts:
 
     @property
     def all_well(self) -> bool:
-        """Nothing has been wrong for as long as `after`."""
+        """Nothing that stops the heart has been wrong for as long as `after`."""
         now = self._monotonic()
-        return not any(self._is_due(trouble, now) for trouble in self._troubles.values())
+        return not any(t.heart_stops and self._is_due(t, now) for t in self._troubles.values())
 
     async def run(self, alive: Alive) -> None:
         """Tell and beat for ever; never raises but when cancelled."""

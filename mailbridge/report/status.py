@@ -18,6 +18,8 @@ _UNSHOWN = (
 )
 _UNCERTAIN = "uncertain: this money may have moved; the order tells within two hours"
 _UNDER_WAY = "under way: money that waits for a word, or to show in its order"
+_NAMED = 20
+"""Unreadable ones that are named one by one."""
 _TROUBLED = ("waiting", "failed")
 """States of a part that does not work at this moment."""
 
@@ -25,8 +27,9 @@ _TROUBLED = ("waiting", "failed")
 def show_status(answer: Answer, console: Console, quiet: bool) -> bool:
     """How everything stands; True if something needs a person.
 
-    That is: an account paused, a reply held, a dispatch held or uncertain, a mail set aside, a
-    part that does not work at this moment. With `quiet` nothing is printed.
+    That is: an account paused, a discussion or order that stays unreadable, a reply held, a
+    dispatch held or uncertain, a mail set aside, a part that does not work at this moment. With
+    `quiet` nothing is printed.
     """
     parts = answer["parts"]
     troubled = [p for p in parts if p["state"] in _TROUBLED]
@@ -61,7 +64,8 @@ def show_status(answer: Answer, console: Console, quiet: bool) -> bool:
 
 def _needs_a_person(account: Answer) -> bool:
     doubtful = [m for m in account["moving"] if m["state"] == "uncertain" or m["unshown"]]
-    waiting = (account["held"], account["stuck"], account["set_aside"], doubtful)
+    lasting = [u for u in account["unreadable"] if u["lasts"]]
+    waiting = (lasting, account["held"], account["stuck"], account["set_aside"], doubtful)
     return account["paused"] is not None or any(waiting)
 
 
@@ -98,6 +102,7 @@ def _show_account(account: Answer, console: Console) -> None:
         line(console, "  answers due, the nearest first", "bold")
         rows = [(moment(w["due"]), w["discussion"], w["urgency"]) for w in due["next"]]
         show(console, listing(("until", "discussion", ""), rows))
+    _show_unreadable(account["unreadable"], console)
     _show_waiting(
         console,
         "held: nothing was sent; an agent answers the notice in the thread, or release it",
@@ -139,6 +144,31 @@ def _show_account(account: Answer, console: Console) -> None:
         ((s["discussion"], s["mail"], s["error"]) for s in account["set_aside"]),
         "mailbridge retry [DISCUSSION], once it is mended",
     )
+
+
+def _show_unreadable(unreadable: list[Answer], console: Console) -> None:
+    if not unreadable:
+        return
+    line(console)
+    lasts = any(one["lasts"] for one in unreadable)
+    words = "unreadable: what the marketplace says of these is not in the mailbox"
+    line(console, f"  {len(unreadable)} {words}", "bold red" if lasts else "yellow")
+    rows = [(_called(one), moment(one["since"]), one["words"]) for one in unreadable[:_NAMED]]
+    show(console, listing(("what", "since", "why"), rows))
+    if len(unreadable) > _NAMED:
+        line(console, f"  and {len(unreadable) - _NAMED} more (--json names all)")
+    line(console, "  -> tried again by itself; until then look at the seller's pages. A right that")
+    line(console, "     is missing (403) the marketplace gives; report all else, with these words")
+
+
+def _called(one: Answer) -> str:
+    match one["kind"], one["id"]:
+        case "discussion", "":
+            return "a whole list"
+        case kind, "?":
+            return f"{kind} without an id"
+        case kind, ident:
+            return one["discussion"] or f"{kind} {ident}"
 
 
 def _show_waiting(

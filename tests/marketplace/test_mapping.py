@@ -17,6 +17,7 @@ from mailbridge.marketplace.cdiscount.errors import TokenRefused
 from mailbridge.marketplace.cdiscount.mapping import Context, author, relay_address, shop_key
 from mailbridge.marketplace.cdiscount.reading import Node, parse
 from mailbridge.marketplace.port import (
+    UNNAMED,
     CloseAnswer,
     ContractError,
     Listing,
@@ -267,7 +268,7 @@ def test_a_date_before_all_dates_is_no_date() -> None:
 
 def test_two_unreadable_ones_without_id_share_a_line() -> None:
     found = claims(thread("x"), thread("y"))
-    assert found.faults[""].count("not a whole number") == 2
+    assert found.faults[UNNAMED].count("not a whole number") == 2
 
 
 @pytest.mark.parametrize("ident", ["1.5", "0x10", "１", "9" * 40, "1 2"])

@@ -122,6 +122,24 @@ async def test_the_mail_says_what_since_when_and_what_to_do() -> None:
     assert "    mailbridge status\n" in text
 
 
+async def test_what_stops_nothing_is_told_with_its_beginning_and_the_heart_goes_on() -> None:
+    time = Time()
+    async with SmtpPeer() as peer, alerting(peer, time) as alerts:
+        since = NOON - timedelta(hours=2)
+        for _ in range(3):
+            alerts.trouble("shop/unreadable", "1 order", since=since, heart_stops=False)
+            time.passed += 450
+        await alerts.tell()
+        assert alerts.all_well
+        alerts.observe(state(PartStatus.WAITING))
+        time.passed += 900
+        assert not alerts.all_well
+    [mail] = mails(peer)
+    assert (
+        "- shop/unreadable\u00a0: 1 order\r\n  depuis le 01/05/2024 à 12:00" in mail.get_content()
+    )
+
+
 async def test_in_english() -> None:
     time = Time()
     settings = AlertSettings(

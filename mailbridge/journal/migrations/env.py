@@ -2,9 +2,10 @@
 
 from alembic import context
 
-# Named here so that its table is known: it stands beside its repository.
+# Named here so that their tables are known: they stand beside their repositories.
 from mailbridge.journal.acknowledgements import AcknowledgementRow as AcknowledgementRow
 from mailbridge.journal.tables import Base
+from mailbridge.journal.unreadable import UnreadableRow as UnreadableRow
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -8,7 +8,7 @@ docs/cdiscount.md. One object serves one account and belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from mailbridge.marketplace.cdiscount.times import filter_bounds
 from mailbridge.marketplace.cdiscount.token import StsTokens
 from mailbridge.marketplace.cdiscount.wsdl import BUILTIN, BUILTIN_2020
 from mailbridge.marketplace.port import (
+    UNNAMED,
     AttachmentLimits,
     Capabilities,
     CloseAnswer,
@@ -39,6 +40,7 @@ from mailbridge.marketplace.port import (
     ReplyChannel,
     Window,
 )
+from mailbridge.marketplace.unread import OrderFaults
 from mailbridge.marketplace.wire import SIZE_LIMIT, Wire
 
 __all__ = ["ATTACHMENTS", "CdiscountMarketplace"]
@@ -88,6 +90,7 @@ class CdiscountMarketplace:
         secrets = (login, login.removesuffix("-api"))
         self._clock = clock
         self._shops = shops
+        self._order_faults = OrderFaults()
         self._wire = Wire(timeout=timeout, size_limit=size_limit, transport=transport)
         self._tokens = StsTokens(
             self._wire,
@@ -132,6 +135,11 @@ class CdiscountMarketplace:
     def learnt(self) -> Mapping[str, str]:
         """Nothing: the contract says it all."""
         return {}
+
+    @property
+    def order_faults(self) -> Mapping[str, str]:
+        """By number."""
+        return self._order_faults.words
 
     @property
     def messaging(self) -> Messaging | None:
@@ -200,7 +208,7 @@ class CdiscountMarketplace:
             {"OrderReferenceList": {"string": list(batch)}}
             for batch in _batches(wanted, _ORDERS_AT_ONCE)
         ]
-        found = await self._orders(filters)
+        found = await self._orders(filters, wanted)
         return {number: order for number, order in found.items() if number in wanted}
 
     async def changed_orders(self, window: Window) -> Sequence[Order]:
@@ -249,7 +257,9 @@ class CdiscountMarketplace:
             **asked.parts,
         )
 
-    async def _orders(self, filters: Sequence[Mapping[str, Any]]) -> dict[str, Order]:
+    async def _orders(
+        self, filters: Sequence[Mapping[str, Any]], asked: Iterable[str] = ()
+    ) -> dict[str, Order]:
         found: dict[str, Order] = {}
         faults: dict[str, str] = {}
         for filter_ in filters:
@@ -260,6 +270,7 @@ class CdiscountMarketplace:
             )
             found |= some
             faults |= broken
+        self._order_faults.took({*asked, *found, UNNAMED}, faults)
         for number, words in faults.items():
             log.warning("order_unreadable", order=number, error=words)
         if faults and not found:

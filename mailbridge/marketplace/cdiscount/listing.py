@@ -28,6 +28,7 @@ from mailbridge.marketplace.cdiscount.mapping import Context, listing
 from mailbridge.marketplace.cdiscount.reading import Node
 from mailbridge.marketplace.cdiscount.times import filter_bounds
 from mailbridge.marketplace.port import (
+    UNNAMED,
     CredentialsError,
     Listing,
     MarketplaceError,
@@ -122,7 +123,7 @@ async def again(client: SoapClient, known: Sequence[Discussion]) -> Listing:
     found = _join(parts)
     return Listing(
         tuple(one for one in found.discussions if one.id in wanted),
-        {key: words for key, words in found.faults.items() if not key or key in wanted},
+        {key: words for key, words in found.faults.items() if key in ("", UNNAMED, *wanted)},
     )
 
 

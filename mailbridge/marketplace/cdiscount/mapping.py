@@ -28,6 +28,7 @@ from mailbridge.marketplace.cdiscount.envelope import judge, verdict
 from mailbridge.marketplace.cdiscount.reading import Node
 from mailbridge.marketplace.cdiscount.times import resolve
 from mailbridge.marketplace.port import (
+    UNNAMED,
     CloseAnswer,
     ContractError,
     Listing,
@@ -146,7 +147,7 @@ def listing(
         try:
             found.append(discussion(node, kind, context))
         except ContractError as error:
-            faults.append((_id_of(node), str(error)))
+            faults.append((_id_of(node) or UNNAMED, str(error)))
     return Listing(tuple(found), joined(faults))
 
 

@@ -23,7 +23,7 @@ from mailbridge.marketplace.cdiscount.envelope import judge
 from mailbridge.marketplace.cdiscount.mapping import Context, instant, joined, relay_address
 from mailbridge.marketplace.cdiscount.reading import Node
 from mailbridge.marketplace.cdiscount.times import resolve
-from mailbridge.marketplace.port import ContractError
+from mailbridge.marketplace.port import UNNAMED, ContractError
 
 __all__ = ["STATES", "order", "orders"]
 
@@ -99,7 +99,7 @@ def orders(result: Node, context: Context) -> tuple[dict[str, Order], dict[str, 
             value = order(node, context)
             found[value.number] = value
         except ContractError as error:
-            faults.append((node.text("OrderNumber").strip(), str(error)))
+            faults.append((node.text("OrderNumber").strip() or UNNAMED, str(error)))
     return found, joined(faults)
 
 

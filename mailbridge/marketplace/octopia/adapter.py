@@ -151,6 +151,11 @@ class OctopiaMarketplace:
         """Variants that are not the defaults: to be handed in as `learnt` after a restart."""
         return self._variants.learnt
 
+    @property
+    def order_faults(self) -> Mapping[str, str]:
+        """By the number asked for, or the order's id."""
+        return self._orders.faults.words
+
     async def check(self) -> str:
         """Sign in, list the last day, and learn how changes are written; one line.
 

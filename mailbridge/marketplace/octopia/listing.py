@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 import structlog
 
 from mailbridge.domain.discussion import AuthorKind, Discussion, Status
+from mailbridge.domain.wording import clean_line
 from mailbridge.marketplace.octopia import mapping, models
 from mailbridge.marketplace.octopia.client import AT_ONCE, RestClient, path
 from mailbridge.marketplace.octopia.errors import ProblemError
 from mailbridge.marketplace.octopia.typologies import Typologies
 from mailbridge.marketplace.port import (
+    UNNAMED,
     ContractError,
     CredentialsError,
     Listing,
@@ -161,7 +163,7 @@ class Discussions:
                 try:
                     told = models.read(models.Listed, item, "a listed discussion")
                 except ContractError as error:
-                    faults[""] = str(error)
+                    faults[_name_of(item)] = str(error)
                     continue
                 if self._is_ours(told.sales_channel) and isinstance(item, dict):
                     listed[told.discussion_id] = item
@@ -266,6 +268,12 @@ class Discussions:
         return not (self._channels and channel.strip()) or (
             channel.strip().casefold() in self._channels
         )
+
+
+def _name_of(item: object) -> str:
+    """What a listed discussion that can't be read is called: the others of its list were seen."""
+    ident = item.get("discussionId") if isinstance(item, dict) else None
+    return (clean_line(ident, 64) if isinstance(ident, str) else "") or UNNAMED
 
 
 def _is_open(statuses: frozenset[Status]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Which calls read orders, and ask for money on them.
 
 The rule: an order is looked for by its id and, failing that, by its reference, because people
-know the reference. One that can't be read is left out and logged. A request for money is posted
-once; the order is read just before, so that its lines are named as they stand.
+know the reference. One that can't be read is left out, logged and kept in `faults`. A request for
+money is posted once; the order is read just before, so that its lines are named as they stand.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import structlog
 
 from mailbridge.domain.money import Movement, MovementKind
 from mailbridge.domain.order import Order, OrderStage
+from mailbridge.domain.wording import clean_line
 from mailbridge.marketplace.octopia import models, money, orders
 from mailbridge.marketplace.octopia.client import RestClient, path
 from mailbridge.marketplace.octopia.errors import ProblemError
@@ -23,6 +24,7 @@ from mailbridge.marketplace.octopia.listing import each, windows
 from mailbridge.marketplace.octopia.variants import Question, Variants
 from mailbridge.marketplace.patience import NotAskedError, nothing_asked
 from mailbridge.marketplace.port import (
+    UNNAMED,
     ContractError,
     ItemAnswer,
     ItemResult,
@@ -30,6 +32,7 @@ from mailbridge.marketplace.port import (
     RefusedError,
     Window,
 )
+from mailbridge.marketplace.unread import OrderFaults
 
 __all__ = ["Orders"]
 
@@ -58,6 +61,8 @@ class Orders:
         self._variants = variants
         self._channels = frozenset(channel.casefold() for channel in channels)
         self._reasons = dict(reasons)
+        self.faults = OrderFaults()
+        """Orders that could not be read."""
 
     async def told(self, number: str) -> models.Order | None:
         """One order as the API tells it, by id or reference; None if it is unknown."""
@@ -80,15 +85,19 @@ class Orders:
         asked = list(dict.fromkeys(numbers))
         outcomes = await each(asked, self.told, self._client.pause)
         found: dict[str, Order] = {}
-        faults: list[MarketplaceError] = []
+        faults: dict[str, MarketplaceError] = {}
         for number, outcome in zip(asked, outcomes, strict=True):
             if isinstance(outcome, models.Order):
                 found[number] = orders.order(outcome)
             elif isinstance(outcome, MarketplaceError):
                 log.warning("order_unreadable", order=number, error=str(outcome))
-                faults.append(outcome)
+                faults[number] = outcome
+        self.faults.took(
+            {*asked, *(one.number for one in found.values())},
+            {number: str(error) for number, error in faults.items()},
+        )
         if faults and not found:
-            raise faults[0]
+            raise next(iter(faults.values()))
         return found
 
     async def changed(self, window: Window) -> Sequence[Order]:
@@ -96,7 +105,9 @@ class Orders:
         found: dict[str, Order] = {}
         for dates in windows(window.begin, window.end):
             items = await self._client.items("/orders", dates, size=_PAGE)
-            for one in await asyncio.to_thread(_orders, items):
+            read, faults = await asyncio.to_thread(_orders, items)
+            self.faults.took({UNNAMED, *(one.number for one in read)}, faults)
+            for one in read:
                 if not self._channels or one.sales_channel.casefold() in self._channels:
                     found[one.number] = one
         return tuple(found.values())
@@ -195,14 +206,18 @@ class Orders:
         return money.reason(movement.cause, offered, self._reasons)
 
 
-def _orders(items: Sequence[object]) -> list[Order]:
-    found = []
+def _orders(items: Sequence[object]) -> tuple[list[Order], dict[str, str]]:
+    found: list[Order] = []
+    faults: dict[str, str] = {}
     for item in items:
         try:
             found.append(orders.order(models.read(models.Order, item, "a listed order")))
         except ContractError as error:
-            log.warning("order_unreadable", error=str(error))
-    return found
+            number = item.get("orderId") if isinstance(item, dict) else None
+            number = (clean_line(number, 64) if isinstance(number, str) else "") or UNNAMED
+            log.warning("order_unreadable", order=number, error=str(error))
+            faults[number] = str(error)
+    return found, faults
 
 
 def _taken(answer: Mapping[str, Any], key: str) -> ItemResult:

@@ -20,6 +20,7 @@ from mailbridge.domain.discussion import (
 from mailbridge.marketplace.octopia.bodies import plain
 from mailbridge.marketplace.octopia.listing import windows
 from mailbridge.marketplace.port import (
+    UNNAMED,
     ContractError,
     Listing,
     NotAuthorizedError,
@@ -284,13 +285,14 @@ async def test_one_broken_discussion_is_a_fault_and_hides_no_other(
     assert "secret words" not in found.faults[IDENT]
 
 
-async def test_what_is_listed_without_an_id_is_a_fault_of_the_list(api: ScriptedApi) -> None:
+async def test_what_is_listed_without_an_id_is_a_fault_of_its_own(api: ScriptedApi) -> None:
     api.shows(talk(discussionId=OTHER))
     listed = page({"subject": "?"}, 7, talk(discussionId=OTHER))
     api.on("GET", "/discussions", listed)
     found = await api.marketplace().discussions(window(api))
     assert [each.id for each in found.discussions] == [OTHER]
-    assert found.faults[""].startswith("a listed discussion: ")
+    assert list(found.faults) == [UNNAMED]  # and the list has been seen
+    assert found.faults[UNNAMED].startswith("a listed discussion: ")
 
 
 async def test_one_that_always_fails_is_a_fault_of_its_own(api: ScriptedApi) -> None:

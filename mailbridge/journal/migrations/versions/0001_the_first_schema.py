@@ -404,6 +404,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account", "kind"),
     )
     op.create_table(
+        "unreadable",
+        sa.Column("account", sa.String(length=100), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("first_seen", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "kind", "key"),
+    )
+    op.create_table(
         "event",
         sa.Column(
             "id",
