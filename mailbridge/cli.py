@@ -23,16 +23,17 @@ from typing import Any
 from rich.console import Console
 
 from mailbridge import __version__, campaign, migration, repayment
-from mailbridge.bridge.operations import Operations
 from mailbridge.bridge.sweep import SweepKind
 from mailbridge.config.finding import ConfigError
 from mailbridge.config.loader import Loaded, load, unreadable_secrets
 from mailbridge.config.models import Config
 from mailbridge.config.secret import SecretError
-from mailbridge.daemon import bridges, classify
+from mailbridge.daemon import STATE_FILES, bridges, classify
 from mailbridge.journal.journal import JournalError, NotMoved
+from mailbridge.offline import offline
 from mailbridge.ops import logging
 from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
+from mailbridge.ops.custody import handed_over
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.redaction import Redactor
 from mailbridge.progress import show_backfill
@@ -289,7 +290,7 @@ async def _daemon(loaded: Loaded, redactor: Redactor, *, once: bool) -> int:
     config = loaded.config
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     failed = False
-    with InstanceLock(config.state_dir):
+    with handed_over(config.state_dir, STATE_FILES), InstanceLock(config.state_dir):
         async with bridges(config, redactor=redactor) as built:
             for name, bridge in built.accounts.items():
                 async with bridge.ctx.read() as tx:
@@ -309,20 +310,11 @@ async def _ask(config: Config, command: str, **arguments: Any) -> dict[str, Any]
         return await ControlClient(socket_path(config)).ask(command, **arguments)
     except DaemonNotRunning:
         pass
-    async with _offline(config) as operations:
+    async with offline(config) as operations:
         answer = await perform(operations, command, arguments)
         if isinstance(answer, dict):
             return answer
         raise CommandFailed(f"{command} gives more than one answer")
-
-
-@contextlib.asynccontextmanager
-async def _offline(config: Config) -> AsyncIterator[Operations]:
-    if not config.state_dir.is_dir():
-        raise CommandFailed(f"no daemon runs, and there is no {config.state_dir} yet")
-    with InstanceLock(config.state_dir):
-        async with bridges(config) as built:
-            yield Operations(built.accounts)
 
 
 async def _check(loaded: Loaded, arguments: argparse.Namespace, console: Console) -> int:
@@ -392,8 +384,7 @@ async def _stream(
         return
     except DaemonNotRunning:
         pass
-    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with _offline(config) as operations:
+    async with offline(config, begins=True) as operations:
         given = await perform(operations, command, call)
         if not isinstance(given, dict):
             async for answer in given:

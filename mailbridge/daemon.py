@@ -33,7 +33,7 @@ from mailbridge.bridge.filing import FolderBusy
 from mailbridge.config.models import Account, Config
 from mailbridge.config.secret import Secret, SecretError
 from mailbridge.domain.routing import ReplyAddresses
-from mailbridge.journal.journal import Journal, JournalError, Tenure, TenureLost
+from mailbridge.journal.journal import Journal, JournalError, Tenure, TenureLost, journal_file
 from mailbridge.mail.port import MailboxError, MailboxRefused, MailboxSignIn
 from mailbridge.marketplace.port import (
     CredentialsError,
@@ -44,10 +44,22 @@ from mailbridge.marketplace.port import (
 from mailbridge.ops.redaction import Redactor
 from mailbridge.ops.supervisor import Trouble, type_only
 
-__all__ = ["KEY_FILE", "Bridges", "bridges", "classify", "identity_keys", "journal_url"]
+__all__ = [
+    "KEY_FILE",
+    "STATE_FILES",
+    "Bridges",
+    "bridges",
+    "classify",
+    "identity_keys",
+    "journal_is_made",
+    "journal_url",
+]
 
 KEY_FILE = "identity.key"
 """In the state directory, unless the configuration names a key elsewhere."""
+
+STATE_FILES = (KEY_FILE, "journal.sqlite3*", "lock")
+"""What mailbridge makes in its state directory, as patterns."""
 
 _SIGN_IN_PAUSE = 600.0
 """Seconds between tries with refused credentials: more often would lock the account out."""
@@ -137,6 +149,15 @@ async def _context(
 def journal_url(config: Config) -> str:
     """Where the journal is, as SQLAlchemy wants it; may hold a password."""
     return config.journal or f"sqlite+aiosqlite:///{config.state_dir / 'journal.sqlite3'}"
+
+
+def journal_is_made(config: Config) -> bool:
+    """Whether there is a database to open; one on a server always counts as there.
+
+    Raises PermissionError where the state directory may not be looked into.
+    """
+    file = journal_file(journal_url(config))
+    return config.state_dir.is_dir() and (file is None or file.is_file())
 
 
 async def identity_keys(config: Config) -> tuple[bytes, ...]:

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from mailbridge.bridge.moving import MoveRefused, MoveReport, Moving, Oddity
 from mailbridge.config.models import Config
-from mailbridge.daemon import bridges, classify
+from mailbridge.daemon import STATE_FILES, bridges, classify, journal_is_made
 from mailbridge.marketplace.port import MarketplaceError
 from mailbridge.ops.control import CommandFailed
+from mailbridge.ops.custody import handed_over
 from mailbridge.ops.lock import InstanceLock
 
 __all__ = ["add_arguments", "migrate"]
@@ -52,10 +53,10 @@ async def migrate(config: Config, arguments: argparse.Namespace, console: Consol
             f"accounts.{name}.marketplace is still {account.marketplace.kind}: put the section "
             f"for {to} in its place first (docs/migrate.md)"
         )
-    if not config.state_dir.is_dir():
-        raise CommandFailed(f"there is no {config.state_dir} yet, so there is nothing to move")
+    if not journal_is_made(config):
+        raise CommandFailed(f"no journal in {config.state_dir} yet: there is nothing to move")
     quiet = arguments.json or not console.is_terminal
-    with InstanceLock(config.state_dir):
+    with handed_over(config.state_dir, STATE_FILES), InstanceLock(config.state_dir):
         async with bridges(config, moving=name) as built:
             moving = Moving(built.accounts[name].ctx, to)
             with contextlib.nullcontext() if quiet else console.status("reading both sides"):

@@ -26,10 +26,11 @@ from mailbridge.bridge.mailing import Mailing
 from mailbridge.bridge.operations import OperationRefused, Operations
 from mailbridge.bridge.unreadable import still_unreadable
 from mailbridge.config.models import Config
-from mailbridge.daemon import Bridges, bridges, classify
+from mailbridge.daemon import STATE_FILES, Bridges, bridges, classify
 from mailbridge.mail.port import Submission
 from mailbridge.ops.alert import Alerts, AlertSettings
 from mailbridge.ops.control import Answer, CommandFailed, ControlServer
+from mailbridge.ops.custody import handed_over
 from mailbridge.ops.lock import InstanceLock
 from mailbridge.ops.redaction import Redactor
 from mailbridge.ops.supervisor import Alive, Part, PartState, PartStatus, Supervisor
@@ -58,7 +59,7 @@ async def serve(config: Config, *, redactor: Redactor, stop: asyncio.Event | Non
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             loop.add_signal_handler(name, stop.set)
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with InstanceLock(config.state_dir):
+    with handed_over(config.state_dir, STATE_FILES), InstanceLock(config.state_dir):
         async with bridges(config, redactor=redactor) as built, httpx.AsyncClient() as http:
             await asyncio.to_thread(_tell_broken_templates, built)
             submission = _alert_submission(built, redactor)

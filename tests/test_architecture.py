@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "campaign": {"ops", "progress"},
     "progress": set(),
     "repayment": {"ops", "report"},
+    "offline": {"bridge", "config", "daemon", "ops"},
     "migration": {"bridge", "config", "daemon", "marketplace.port", "ops"},
     # Nothing else starts the sandbox.
     "cli": {
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "daemon",
         "journal",
         "migration",
+        "offline",
         "ops",
         "progress",
         "repayment",

@@ -20,6 +20,7 @@ import structlog
 
 from mailbridge import __version__
 from mailbridge.cli import main
+from mailbridge.daemon import KEY_FILE
 from tests.desk import Desk, open_desk
 
 COMMANDS = (
@@ -215,6 +216,47 @@ async def test_nothing_has_happened_yet(desk: Desk) -> None:
         assert told.out == ""
         assert f"no daemon runs, and there is no {desk.home}/state yet" in told.err
         assert "Traceback" not in told.err
+
+
+async def test_who_only_looks_makes_nothing(desk: Desk) -> None:
+    here = ("-c", desk.write())
+    home = desk.home / "state"
+    home.mkdir(mode=0o700)
+    looks = ["status"], ["show", "CD-1"], ["orders"], ["templates", "render", "a", "--order", "1"]
+    for command in looks:
+        told = await mailbridge(*here, *command)
+        assert (told.code, told.out) == (FAILED, "")
+        assert f"there is no journal in {home} yet" in told.err
+        assert "sudo systemctl start mailbridge" in told.err
+        assert list(home.iterdir()) == []
+
+
+async def test_a_key_that_is_lost_is_made_by_no_command(desk: Desk) -> None:
+    async with desk.world():
+        here = ("-c", desk.write())
+        assert (await mailbridge(*here, "run", "--once")).code == OK
+        key = desk.home / "state" / KEY_FILE
+        key.unlink()
+        told = await mailbridge(*here, "status")
+        assert (told.code, told.out) == (FAILED, "")
+        assert f"{key} is not: restore it from the backup" in told.err
+        assert not key.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+async def test_what_root_makes_belongs_to_the_daemons_user(desk: Desk) -> None:
+    async with desk.world():
+        here = ("-c", desk.write())
+        home = desk.home / "state"
+        home.mkdir(mode=0o700)
+        os.chown(home, 65534, 65534)
+        (home / "notes.txt").write_text("the operator's own")
+        for command in (["backfill", "shop", "--json"], ["pause", "shop"], ["status"], ["check"]):
+            await mailbridge(*here, *command)
+            owners = {path.name: path.stat().st_uid for path in home.iterdir()}
+            assert owners.pop("notes.txt") == 0
+            assert owners.keys() >= {KEY_FILE, "journal.sqlite3"}
+            assert set(owners.values()) == {65534}, command
 
 
 async def test_a_day_without_a_daemon(desk: Desk) -> None:

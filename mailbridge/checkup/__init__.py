@@ -22,8 +22,9 @@ from mailbridge.checkup.mailbox import Trace, mailbox
 from mailbridge.checkup.replies import how_to_answer, replies
 from mailbridge.config.loader import Loaded
 from mailbridge.config.models import Account, Config
-from mailbridge.daemon import bridges, classify
+from mailbridge.daemon import STATE_FILES, bridges, classify
 from mailbridge.ops.control import CommandFailed, ControlClient, ControlError, DaemonNotRunning
+from mailbridge.ops.custody import handed_over
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.redaction import Redactor
 from mailbridge.service import socket_path
@@ -166,8 +167,9 @@ async def _probe(notes: Notes, config: Config, name: str, daemon: _Daemon, clock
         if daemon.status is not None:
             answer = await daemon.client.ask("probe", account=name)
         else:
-            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with InstanceLock(config.state_dir):
+            home = config.state_dir
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with handed_over(home, STATE_FILES), InstanceLock(home):
                 async with bridges(config, clock=clock) as built:
                     answer = await Operations(built.accounts).probe(name)
     except (ControlError, OperationRefused, AlreadyRunning, OSError) as error:

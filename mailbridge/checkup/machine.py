@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import NoResultFound
 
 from mailbridge.bridge.probe import Proof, read_proof
 from mailbridge.checkup.finding import Notes
 from mailbridge.config.loader import Loaded, unreadable_secrets
 from mailbridge.config.models import Account, Config
-from mailbridge.daemon import KEY_FILE, journal_url
+from mailbridge.daemon import KEY_FILE, STATE_FILES, journal_is_made, journal_url
 from mailbridge.journal.journal import Journal, JournalError
+from mailbridge.ops.custody import handed_over
 from mailbridge.ops.lock import AlreadyRunning, InstanceLock
 from mailbridge.ops.supervisor import PartStatus
 
@@ -162,7 +162,7 @@ async def journal(
         return {}
     proofs: dict[str, Proof] = {}
     try:
-        with InstanceLock(home):
+        with handed_over(home, STATE_FILES), InstanceLock(home):
             async with AsyncExitStack() as stack:
                 book = await Journal.open(journal_url(config), clock=clock)
                 stack.push_async_callback(book.close)
@@ -191,12 +191,8 @@ def _is_shut(home: Path) -> bool:
 
 
 def _is_made(config: Config) -> bool:
-    """Whether there is a database to open; one on a server always counts as there."""
-    url = make_url(journal_url(config))
     try:
-        if not config.state_dir.is_dir():
-            return False
-        return not url.drivername.startswith("sqlite") or Path(url.database or "").is_file()
+        return journal_is_made(config)
     except PermissionError:
         return False  # said of the state directory
 

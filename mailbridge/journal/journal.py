@@ -18,6 +18,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Connection, Select, event, select
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -28,7 +29,7 @@ from sqlalchemy.ext.asyncio import (
 from mailbridge.journal.tables import AccountRow
 from mailbridge.journal.transaction import Transaction
 
-__all__ = ["Journal", "JournalError", "NotMoved", "Tenure", "TenureLost"]
+__all__ = ["Journal", "JournalError", "NotMoved", "Tenure", "TenureLost", "journal_file"]
 
 Clock = Callable[[], datetime]
 
@@ -152,6 +153,12 @@ class Journal:
     async def close(self) -> None:
         """Release the file."""
         await self._engine.dispose()
+
+
+def journal_file(url: str) -> Path | None:
+    """The file that a SQLAlchemy URL names; None for a database on a server."""
+    told = make_url(url)
+    return Path(told.database or "") if told.drivername.startswith("sqlite") else None
 
 
 def _fence(account: str) -> Select[int]:
