@@ -515,7 +515,7 @@ def test_orders_are_asked_for_in_every_state_of_the_contract() -> None:
 
 def test_an_order_without_a_number_is_a_fault() -> None:
     _, faults = orders.orders(order_list(ORDER.replace(">A1<", "><")), CONTEXT)
-    assert "OrderNumber: missing" in faults[""]
+    assert "OrderNumber: missing" in faults[UNNAMED]
 
 
 def test_a_nil_result_breaks_the_contract() -> None:
