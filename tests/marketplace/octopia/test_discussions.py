@@ -348,7 +348,8 @@ async def test_a_limit_met_on_the_way_is_waited_out_and_nothing_read_twice(
     found = await api.marketplace().discussions(window(api))
     assert len(found.discussions) == 30
     assert api.pauses == [60.0] * 10
-    assert len(api.calls) == 1 + 30 + 10 + 1  # the list, each one, again, and the topics
+    # The list, each one, again, and the topics of orders and of offers.
+    assert len(api.calls) == 1 + 30 + 10 + 2
 
 
 async def test_but_not_for_ever(api: ScriptedApi) -> None:
