@@ -14,6 +14,7 @@ from aiohttp import web
 
 from mailbridge.marketplace.cdiscount.errors import fault_error
 from mailbridge.marketplace.port import (
+    UNNAMED,
     ContractError,
     CredentialsError,
     Listing,
@@ -547,8 +548,8 @@ async def test_a_passing_failure_of_one_list_is_not_half_an_answer(
     [
         (thread(2, created="gestern"), "2", "OrderClaim 2/CreationDate: not a date and time"),
         (thread(2, messages="<Messages><Message/></Messages>"), "2", "Message 1/Timestamp"),
-        (thread("deux"), "", "OrderClaimList/OrderClaim/Id: not a whole number"),
-        (thread(""), "", "Id: missing"),
+        (thread("deux"), UNNAMED, "OrderClaimList/OrderClaim/Id: not a whole number"),
+        (thread(""), UNNAMED, "Id: missing"),
     ],
 )
 async def test_a_broken_discussion_is_named_and_hides_nobody(
