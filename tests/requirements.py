@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-__all__ = ["CONTRACT", "find_contract", "find_tool", "optional"]
+__all__ = ["CONTRACT", "find_contract", "find_tool", "need_root", "optional"]
 
 CONTRACT = (
     Path(
@@ -36,6 +36,12 @@ def find_tool(name: str, hint: str) -> str:
     """Path of a program, also in /usr/sbin, which an ordinary user's PATH leaves out."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     return path or optional(f"{name} is not installed ({hint})")
+
+
+def need_root() -> None:
+    """Only root gives files away."""
+    if os.geteuid() != 0:
+        optional("needs root, who alone can give files away")
 
 
 def find_contract() -> Path:

@@ -22,6 +22,7 @@ from mailbridge import __version__
 from mailbridge.cli import main
 from mailbridge.daemon import KEY_FILE
 from tests.desk import Desk, open_desk
+from tests.requirements import need_root
 
 COMMANDS = (
     "run",
@@ -243,8 +244,8 @@ async def test_a_key_that_is_lost_is_made_by_no_command(desk: Desk) -> None:
         assert not key.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
 async def test_what_root_makes_belongs_to_the_daemons_user(desk: Desk) -> None:
+    need_root()
     async with desk.world():
         here = ("-c", desk.write())
         home = desk.home / "state"

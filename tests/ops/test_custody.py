@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from mailbridge.ops.custody import handed_over
+from tests.requirements import need_root
 
 NOBODY = 65534
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.fixture(autouse=True)
+def root() -> None:
+    need_root()
 
 
 @pytest.fixture
