@@ -1,10 +1,11 @@
 """A shop as it really runs: the daemon as a process of its own, between servers on sockets.
 
-The marketplace's simulator serves the recorded contract, Dovecot holds the mailbox and takes
-deliveries by LMTP, submission and relay are SMTP servers. All but Dovecot and the daemon live in
-the test's process, on the machine's clock. Each of the four can be killed and started again:
-daemon and Dovecot by SIGKILL; marketplace and submission lose their listener and every connection
-at once, while their books and queue, which the real ones keep on disk, stay.
+The marketplace is read and written through either of its doors (the older one's simulator serves
+the recorded contract), Dovecot holds the mailbox and takes deliveries by LMTP, submission and
+relay are SMTP servers. All but Dovecot and the daemon live in the test's process, on the machine's
+clock. Each of the four can be killed and started again: daemon and Dovecot by SIGKILL;
+marketplace and submission lose their listener and every connection at once, while their books and
+queue, which the real ones keep on disk, stay.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ from typing import Any
 from mailbridge.ops.control import ControlClient, ControlError
 from mailbridge.sandbox.agent import SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
+from mailbridge.sandbox.cdiscount import CdiscountSimulator
 from mailbridge.sandbox.clock import wall_clock
 from mailbridge.sandbox.daemon import Daemon
+from mailbridge.sandbox.faults import Hang
+from mailbridge.sandbox.octopia import OctopiaSimulator
 from mailbridge.sandbox.settings import Settings, write_settings
-from mailbridge.sandbox.smtp import SmtpFault
-from mailbridge.sandbox.world import World
+from mailbridge.sandbox.smtp import HangAfterDot
+from mailbridge.sandbox.world import Door, World
 from tests.dovecot import Dovecot
 from tests.mailhost import on_dovecot
 
@@ -113,17 +117,53 @@ class Place:
         await asyncio.sleep(away)
         await asyncio.to_thread(self.dovecot.start)
 
+    @property
+    def marketplace(self) -> CdiscountSimulator | OctopiaSimulator:
+        """The simulator that the daemon talks to."""
+        return self.world.market if self._by_mail else self.world.octopia
+
     async def kill_marketplace(self, *, away: float = 0.5) -> None:
         """Calls under way are cut; what they did in the books is done."""
-        await self.world.market.stop()
+        await self.marketplace.stop()
         await asyncio.sleep(away)
-        await self.world.market.start()
+        await self.marketplace.start()
 
-    async def kill_submission(self, *, away: float = 0.5) -> None:
-        """Sessions are cut; what was taken is in the queue."""
-        await self.world.mail.submission.stop()
+    # Answers leave by the submission server, or by a call of the newer API.
+
+    async def close_the_exit(self) -> None:
+        """Whoever takes answers is gone; sessions are cut, what was taken is in the queue."""
+        await (self.world.mail.submission if self._by_mail else self.marketplace).stop()
+
+    async def open_the_exit(self) -> None:
+        """Whoever takes answers is there again."""
+        await (self.world.mail.submission if self._by_mail else self.marketplace).start()
+
+    async def kill_the_exit(self, *, away: float = 0.5) -> None:
+        """Whoever takes answers dies, and is back after `away` seconds."""
+        await self.close_the_exit()
         await asyncio.sleep(away)
-        await self.world.mail.submission.start()
+        await self.open_the_exit()
+
+    async def silence_the_exit(self, seconds: float, *, kept: bool) -> None:
+        """The next answer is taken, or swallowed if not `kept`, and nobody is told so."""
+        if self._by_mail:
+            self.world.mail.submission.faults.once(HangAfterDot(seconds, kept=kept))
+        else:
+            self.marketplace.faults.once(Hang(seconds, after=kept), "sendMessage")
+
+    @property
+    def exit_is_silent(self) -> bool:
+        """Whether that answer has come."""
+        faults = self.world.mail.submission.faults if self._by_mail else self.marketplace.faults
+        return not faults.pending
+
+    @property
+    def _by_mail(self) -> bool:
+        return self.world.door is Door.CDISCOUNT
+
+    def ident(self, discussion: BookedDiscussion) -> str:
+        """What the door that is used calls a discussion."""
+        return str(discussion.id) if self._by_mail else discussion.object_id
 
     # --- people -------------------------------------------------------------------------------
 
@@ -133,7 +173,7 @@ class Place:
         def work() -> SeenMail:
             with self._box() as box:
                 box.select("INBOX", readonly=True)
-                wanted = ("HEADER", "X-Mailbridge-Discussion", str(discussion.id))
+                wanted = ("HEADER", "X-Mailbridge-Discussion", self.ident(discussion))
                 uid = box.uid("SEARCH", *wanted)[1][0].split()[0].decode()
                 ((_, data), *_) = box.uid("FETCH", uid, "(BODY.PEEK[])")[1]
                 return SeenMail("INBOX", int(uid), frozenset(), data)
@@ -151,10 +191,6 @@ class Place:
         if before is not None:
             await before()
         await agent.file_sent_copy(written)
-
-    async def meet(self, fault: SmtpFault) -> None:
-        """Prepare a fault for the next mail that is submitted."""
-        self.world.mail.submission.faults.once(fault)
 
     # --- waiting ------------------------------------------------------------------------------
 
@@ -190,11 +226,11 @@ class Place:
         said = "\n".join(self._daemon.tail if self._daemon else ())
         raise TimeoutError(f"{what}, after {seconds:.0f} s; the daemon said:\n{said}")
 
-    async def until_moved(self, discussions: Iterable[int], *, seconds: float = 30) -> None:
+    async def until_moved(self, discussions: Iterable[str], *, seconds: float = 30) -> None:
         """Wait until these threads lie in the closed folder, so that nothing moves any more."""
         deadline = time.monotonic() + seconds
         for ident in discussions:
-            while (await self.ask("show", discussion=str(ident)))["folder"] != FOLDERS[1]:
+            while (await self.ask("show", discussion=ident))["folder"] != FOLDERS[1]:
                 if time.monotonic() > deadline:
                     self._give_up(f"{ident} has not moved", seconds)
                 await asyncio.sleep(0.1)
@@ -255,13 +291,14 @@ def _left(status: Mapping[str, Any]) -> list[str]:
 
 
 @asynccontextmanager
-async def open_place(home: Path, contract: Path) -> AsyncIterator[Place]:
+async def open_place(home: Path, door: Door, contract: Path | None) -> AsyncIterator[Place]:
     """Put it up, the daemon not yet started; `contract` is the folder of the WSDL to serve."""
     clock = ShopClock()
     with Dovecot() as dovecot:
-        world = World(clock=clock, rng=Random(7), wsdl=contract, **on_dovecot(dovecot, ADDRESS))
+        mailbox = on_dovecot(dovecot, ADDRESS)
+        world = World(clock=clock, rng=Random(7), marketplace=door, wsdl=contract, **mailbox)
         async with world:
-            settings = write_settings(world, home, wsdl=world.market.wsdl_url)
+            settings = write_settings(world, home, wsdl=contract and world.market.wsdl_url)
             place = Place(world, dovecot, settings, clock)
             try:
                 yield place
