@@ -30,7 +30,7 @@ from mailbridge.sandbox.world import Door, World
 from tests.doors import Ask, Handover, door, operations
 from tests.octopia import ContractWatch
 
-_LOOKED_AT = 2
+_LOOKED_AT = 1
 """How many calls of each REST operation a scenario holds against the contract."""
 
 _ALWAYS_WRITTEN = 'INSERT INTO "sweep"'

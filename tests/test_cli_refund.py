@@ -106,8 +106,9 @@ async def test_words_that_make_no_sense_move_nothing(
 ) -> None:
     async with desk.world() as world:
         order = shipped(world)
-        (desk.home / "state").mkdir()
-        told = await mailbridge("-c", desk.write(money=MONEY), "refund", order.number, *words)
+        here = ("-c", desk.write(money=MONEY))
+        assert (await mailbridge(*here, "run", "--once")).code == OK
+        told = await mailbridge(*here, "refund", order.number, *words)
         assert (told.code, told.out) == (FAILED, "")
         assert why in told.err
         assert moved(world) == 0

@@ -15,6 +15,7 @@ import pytest
 
 from mailbridge.sandbox.world import Door
 from tests.doors import through
+from tests.inline import inline_sqlite
 
 _MARKS = {
     "relay": Door.CDISCOUNT,
@@ -27,6 +28,8 @@ _MARKS = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One scenario becomes two."""
     marks = [mark.name for mark in metafunc.definition.iter_markers() if mark.name in _MARKS]
+    # Where both are said, of which door a scenario is counts for more than that one is enough.
+    marks = [name for name in marks if name != "once"] or marks
     if os.environ.get("MAILBRIDGE_EVERY_DOOR"):
         marks = [name for name in marks if name != "once"]
     if len({_MARKS[name] for name in marks}) > 1:
@@ -41,3 +44,13 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
     """The door of this run."""
     with through(request.param):
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def inline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The journal at hand, unless the scenario is marked `side_by_side`."""
+    if request.node.get_closest_marker("side_by_side"):
+        yield
+    else:
+        with inline_sqlite():
+            yield

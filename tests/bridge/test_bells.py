@@ -10,6 +10,8 @@ import pytest
 from tests.doors import Ask
 from tests.shop import open_shop
 
+pytestmark = pytest.mark.side_by_side
+
 
 @pytest.mark.once
 async def test_a_bell_rung_in_a_transaction_is_heard_after_it(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ async def claim(shop: Shop) -> BookedDiscussion:
     return discussion
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("line", ["!clos", "!résolu", "#solved", "! clos", "*!clos*", "!CLOS."])
 async def test_close_in_many_forms(tmp_path: Path, line: str) -> None:
     async with open_shop(tmp_path) as shop:
@@ -30,6 +31,7 @@ async def test_close_in_many_forms(tmp_path: Path, line: str) -> None:
         assert discussion.closed
 
 
+@pytest.mark.once
 async def test_a_word_the_shop_added(tmp_path: Path) -> None:
     words = {"commands": {"close": ["termine"]}}
     async with open_shop(tmp_path, config={"replies": words}) as shop:
@@ -40,6 +42,7 @@ async def test_a_word_the_shop_added(tmp_path: Path) -> None:
         assert discussion.closed
 
 
+@pytest.mark.once
 async def test_a_note_stays_inside(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -133,6 +136,7 @@ async def test_a_reply_in_a_closed_thread_still_reaches_the_customer(tmp_path: P
         assert shop.sent == [ANSWER, "PS : bonne réception !"]
 
 
+@pytest.mark.once
 async def test_cancel_with_nothing_to_cancel_says_so(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -142,6 +146,7 @@ async def test_cancel_with_nothing_to_cancel_says_so(tmp_path: Path) -> None:
         assert await shop.told() == ["trouble/nothing_held"]
 
 
+@pytest.mark.once
 async def test_send_with_nothing_held_says_so(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -165,6 +170,7 @@ async def test_resend_of_what_is_recorded_says_so(tmp_path: Path) -> None:
         assert shop.sent == [ANSWER]
 
 
+@pytest.mark.once
 async def test_help_is_a_mail_in_the_thread(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -183,6 +189,7 @@ async def test_help_is_a_mail_in_the_thread(tmp_path: Path) -> None:
         assert not discussion.closed
 
 
+@pytest.mark.once
 async def test_help_beside_a_text_sends_the_text(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -193,6 +200,7 @@ async def test_help_beside_a_text_sends_the_text(tmp_path: Path) -> None:
         assert "help" in await shop.told()
 
 
+@pytest.mark.once
 async def test_repeated_commands_are_one(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -203,6 +211,7 @@ async def test_repeated_commands_are_one(tmp_path: Path) -> None:
         assert shop.asked(Ask.CLOSE) == 1
 
 
+@pytest.mark.once
 async def test_a_command_in_the_html_part_only_is_held(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = await claim(shop)
@@ -219,6 +228,7 @@ async def test_a_command_in_the_html_part_only_is_held(tmp_path: Path) -> None:
         assert await shop.told() == ["hold/parts_differ"]
 
 
+@pytest.mark.once
 async def test_a_customers_own_line_quoted_without_marks_is_not_obeyed(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop:
         discussion = shop.world.cast.claim(text="Bonjour,\nvoici ma demande :\n!clos\nMerci")
@@ -231,6 +241,7 @@ async def test_a_customers_own_line_quoted_without_marks_is_not_obeyed(tmp_path:
         assert await shop.told() == ["hold/echoed_command"]
 
 
+@pytest.mark.once
 async def test_english_staff_read_english(tmp_path: Path) -> None:
     async with open_shop(tmp_path, config={"language": "en"}) as shop:
         discussion = await claim(shop)

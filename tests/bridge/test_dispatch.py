@@ -212,7 +212,7 @@ async def test_a_resend_that_gives_way_to_new_words_ends_the_close_as_well(
 async def test_no_answer_at_all_after_the_dot(tmp_path: Path) -> None:
     async with open_shop(tmp_path, config={"smtp": {"timeout": 5}}) as shop:
         discussion = await answered(shop)
-        shop.world.mail.submission.faults.once(HangAfterDot(30, kept=True))
+        shop.world.mail.submission.faults.once(HangAfterDot(7, kept=True))
         await shop.settle()
 
         assert shop.sent == [ANSWER]

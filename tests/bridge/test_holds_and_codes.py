@@ -12,6 +12,7 @@ from mailbridge.sandbox.agent import Agent, SeenMail
 from mailbridge.sandbox.books import BookedDiscussion
 from tests.shop import Shop, code_in, open_shop
 
+pytestmark = pytest.mark.once
 ANSWER = "Bonjour, votre colis arrive demain."
 
 

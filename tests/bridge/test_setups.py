@@ -21,6 +21,7 @@ from mailbridge.sandbox.world import Door
 from tests.mailhost import a_domain, on_dovecot
 from tests.shop import Shop, code_in, open_shop
 
+pytestmark = pytest.mark.once
 ANSWER = "Bonjour,\n\nVotre colis arrive demain."
 
 Open = Callable[..., AbstractAsyncContextManager[Shop]]

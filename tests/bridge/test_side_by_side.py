@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from mailbridge.config.secret import Inline, Secret
 from mailbridge.daemon import bridges, classify
 from mailbridge.ops.supervisor import PartStatus, Supervisor
 from tests.shop import Shop, open_shop
 
+pytestmark = pytest.mark.side_by_side
 ANSWER = "Bonjour, votre colis arrive demain."
 
 

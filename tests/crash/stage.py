@@ -160,7 +160,10 @@ class Stage:
             if not fuse.blown:
                 fuse.fit(built.journal)
             shop.bridge = built.accounts["brindille"]
-            await self._once(SweepKind.FULL)
+            async with shop.bridge.ctx.read() as tx:
+                first = await tx.discussions.seen_until(SweepKind.FULL) is None
+            if first:
+                await self._once(SweepKind.FULL)
             before = -1
             while before != (before := await self._moves()):
                 await self._once(SweepKind.WIDE)

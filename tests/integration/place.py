@@ -298,7 +298,7 @@ async def open_place(home: Path, door: Door, contract: Path | None) -> AsyncIter
         mailbox = on_dovecot(dovecot, ADDRESS)
         world = World(clock=clock, rng=Random(7), marketplace=door, wsdl=contract, **mailbox)
         async with world:
-            settings = write_settings(world, home, wsdl=contract and world.market.wsdl_url)
+            settings = write_settings(world, home, wsdl=world.market.wsdl_url if contract else None)
             place = Place(world, dovecot, settings, clock)
             try:
                 yield place
