@@ -80,7 +80,7 @@ async def held(leash: Leash, script: str) -> asyncio.subprocess.Process:
 async def test_a_held_program_is_its_own_master() -> None:
     """Its number, its signals, its exit code, its empty input and its output."""
     leash = Leash()
-    process = await held(leash, "trap 'exit 7' TERM; cat; echo $$; sleep 60 & wait")
+    process = await held(leash, "trap 'exit 7' TERM; cat; echo $$; sleep 60 >/dev/null & wait")
     assert process.stdout is not None
     assert int(await process.stdout.readline()) == process.pid
     process.send_signal(signal.SIGTERM)
