@@ -5,13 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from mailbridge.bridge import till
 from mailbridge.bridge.moving import MoveRefused
 from mailbridge.bridge.operations import OperationRefused
 from mailbridge.domain.joining import Ground
+from mailbridge.domain.money import Asked, GestureMotive
 from mailbridge.journal.journal import NotMoved
 from mailbridge.sandbox.books import BookedDiscussion
 from mailbridge.sandbox.faults import InternalError
@@ -355,6 +358,27 @@ async def test_the_question_is_asked_again_once_its_code_has_lapsed(tmp_path: Pa
         await shop.world.agent().reply(new, f"!confirmer {code_in(new)}")
         await shop.later(minutes=5)
         assert (await shop.states(discussion))["money"] == ["proven"]
+
+
+@pytest.mark.parametrize(("paid", "state"), [(True, "proven"), (False, "absent")])
+async def test_money_without_a_thread_is_settled_by_the_operator(
+    tmp_path: Path, *, paid: bool, state: str
+) -> None:
+    async with old_shop(tmp_path, config=MONEY, money_lag=timedelta(days=30)) as shop:
+        order = shop.world.cast.order(shipped_days_ago=5)
+        await shop.settle()
+        asked = Asked(gesture=Decimal("5.00"), motive=GestureMotive.LATE)
+        seen = await till.foresee(shop.bridge, order.number, asked)
+        await till.have_done(shop.bridge, order.number, asked, seen)
+        await shop.settle()
+        await move(shop)
+        await shop.later(hours=30)
+        (account,) = (await shop.operations.status())["accounts"]
+        assert [m["unshown"] for m in account["moving"]] == [True]
+        told = await shop.operations.settle(order.number, paid=paid)
+        assert told == {"order": order.number, "amount": "5.00", "state": state}
+        await shop.later(hours=3)
+        assert shop.performed(Ask.GESTURE) == 0  # never asked for again
 
 
 async def test_the_operator_settles_it_as_well(tmp_path: Path) -> None:
